@@ -40,7 +40,7 @@ from onboarding.application.sweep.sweep_queue import Budget
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import resolve_settings
 from onboarding.domain.errors import ConfigurationError, StorageError
-from onboarding.domain.policy.policy import Effect
+from onboarding.domain.policy.policy import Effect, PolicySet
 from onboarding.domain.policy.routing import routes
 from onboarding.domain.policy.step_needs import step_needs
 from onboarding.loading.package_data import reference_data
@@ -130,8 +130,10 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
     catalogue = load_catalogue_of(folder)
     policies, problems = load_policies(folder, catalogue.entries, catalogue.unusable)
     overrides, override_problems = load_overrides(folder)
-    rules = Rules(policies, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
-    found = (*settings.problems, *catalogue.problems, *problems, *override_problems, *_setting_problems(rules))
+    active = policies.with_settings(environment)
+    rules = Rules(active, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
+    of_settings = (*_none_active(active), *_setting_problems(rules))
+    found = (*settings.problems, *catalogue.problems, *problems, *override_problems, *of_settings)
     return Configuration(settings, rules, found)
 
 
@@ -210,7 +212,7 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
     from onboarding.azure.arm.resource_graph import GraphAdapter
     from onboarding.azure.heartbeats import HeartbeatAdapter
     from onboarding.azure.http_connections import Connections
-    from onboarding.azure.identity import credential
+    from onboarding.azure.identity import credential, object_id
     from onboarding.azure.outcome_topic import NullPublisher, TopicPublisher
     from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
     from onboarding.azure.storage.storage_clients import onboarding_table, poison_queue, schedule_queue_client
@@ -251,6 +253,7 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
         sweeps=TableSweeps(table),
         poison=poison,
         policy_states=TablePolicyStates(table),
+        caller=lambda: object_id(identity, settings.cloud.arm_scope),
         heartbeats=HeartbeatAdapter(logs),
     )
     return ports, (table.requests, queue.requests)
@@ -432,18 +435,26 @@ def _collector_off() -> Iterator[None]:
         gc.enable()
 
 
+def _none_active(policies: PolicySet) -> Iterator[str]:
+    """The problem that the app settings make no policy active, with the settings that would."""
+    off = [policy.off for policy in policies.policies if policy.inactive]
+    if off and all(policy.off for policy in policies.policies):
+        problem = f"no policy is active, so nothing is installed ({'; '.join(off)})"
+        yield str(ConfigurationError("", problem, "set the app settings of the policy that you want"))
+
+
 def _setting_problems(rules: Rules) -> list[str]:
     return [
         str(ConfigurationError(f"policy {policy.name}", problem, "correct the app setting or the policy"))
         for policy in rules.policies.policies
-        if policy.effect is Effect.DEPLOY
+        if policy.effect is Effect.DEPLOY and not policy.inactive
         for variant in routes(policy)
         for name in policy.extensions
         for problem in resolve_settings(rules.catalogue[name], variant, rules.app_settings, None).problems
     ] + [
         str(ConfigurationError(f"policy {policy.name}", problem, "correct the app setting or the policy"))
         for policy in rules.policies.policies
-        if policy.removes
+        if policy.removes and not policy.inactive
         for problem in step_needs(policy, rules.app_settings).problems
     ]
 
@@ -451,11 +462,15 @@ def _setting_problems(rules: Rules) -> list[str]:
 def _log_configuration(configuration: Configuration) -> None:
     for problem in configuration.problems:
         _log.error("configuration: %s", problem)
+    for policy in configuration.rules.policies.policies:
+        if policy.inactive:
+            _log.info("%s", policy.off)
     for entry in _in_use(configuration.rules):
         if entry.retired:
             _log.warning("%s; it can still be installed, without support", entry.retired)
 
 
 def _in_use(rules: Rules) -> list[CatalogueEntry]:
-    names = dict.fromkeys(name for policy in rules.policies.policies for name in policy.extensions)
+    active = (policy for policy in rules.policies.policies if not policy.inactive)
+    names = dict.fromkeys(name for policy in active for name in policy.extensions)
     return [rules.catalogue[name] for name in names]

@@ -1,5 +1,5 @@
 """The roles with which the app is deployed, read from where they are shipped: the narrow one for VMs in
-docs/deploying.md, and the two optional ones of infra/subscription.bicep. Demo and storm run with exactly these.
+docs/deploying.md, and the three optional ones of infra/subscription.bicep. Demo and storm run with exactly these.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ def identity_role() -> Role:
     return _of_template("identityRole")
 
 
+def removal_role() -> Role:
+    return _of_template("removalRole")
+
+
 def heartbeat_role() -> Role:
     """Reads the heartbeats of a workspace; needed there, and not on VMs."""
     return _of_template("role", "modules/heartbeats.bicep")
@@ -42,7 +46,7 @@ def assign_shipped_roles(arm: ArmSimulator, subscriptions: Iterable[str], withou
     """From now on the app may do in these subscriptions what the shipped roles allow, except the operation `without`,
     and nothing else."""
     for subscription in subscriptions:
-        for role in (machine_role(), association_role(), identity_role()):
+        for role in (machine_role(), association_role(), identity_role(), removal_role()):
             less = replace(role, not_actions=(*role.not_actions, without)) if without else role
             arm.scopes.assign(arm.options.principal_id, f"/subscriptions/{subscription}", less)
 

@@ -23,6 +23,15 @@ class CommandHelp(NamedTuple):
 
 
 COMMANDS: Mapping[str, CommandHelp] = {
+    "changes": CommandHelp(
+        "machines.changes",
+        "show what was written to Azure, when, why and by whose hand",
+        (
+            "onboard changes --since 2h",
+            "onboard changes -g app-rg -n web01",
+            "onboard changes --policy linux-monitoring --step extension -o csv",
+        ),
+    ),
     "check": CommandHelp(
         "images.check",
         "say whether an extension supports an image, and why",
@@ -152,7 +161,7 @@ COMMANDS: Mapping[str, CommandHelp] = {
     ),
     "template": CommandHelp(
         "export.template",
-        "print the extension as part of an ARM or Bicep template",
+        "print identity, associations and extension for an ARM or Bicep template",
         (
             "onboard template",
             "onboard template --placement root --complete --vm web01 --format bicep",

@@ -31,6 +31,7 @@ POLICY = "linux-monitoring"
 IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
 # The commands that read the table; of these, `--settings` and the like change nothing about what they read.
 READING: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "changes": ((), ("web-01",), ("-g", "rg-web", "-n", "web-01"), ("--step", "extension", "--sort", "name")),
     "status": (
         (),
         ("web-01",),

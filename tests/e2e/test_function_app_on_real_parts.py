@@ -49,10 +49,10 @@ class World:
         return await eventually(check)
 
     async def history(self, spec: VmSpec) -> list[Mapping[str, Any]]:
-        """The history of the VM, oldest entry first."""
+        """The history of the VM without the lines of its changes, oldest entry first."""
         prefix = f"log|{spec.group}|{spec.name}|".lower()
         lines = [entity for entity in await self.ledger.everything() if entity["RowKey"].startswith(prefix)]
-        return sorted(lines, key=lambda line: line["EventTime"])
+        return sorted((line for line in lines if "Outcome" in line), key=lambda line: line["EventTime"])
 
     def calls(self, spec: VmSpec) -> dict[str, int]:
         return dict(self.laptop.arm.requests.kinds(vm=spec.id))

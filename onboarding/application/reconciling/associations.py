@@ -21,6 +21,7 @@ from onboarding.domain.failures.classification import Cause, classify
 from onboarding.domain.json_access import digest
 from onboarding.domain.limits.pause import Pause
 from onboarding.domain.policy.policy import Effect
+from onboarding.domain.reconcile.change import Answer, Change
 from onboarding.domain.reconcile.decision import Problem, Stop, Wait
 from onboarding.domain.reconcile.existing_machines import audited
 from onboarding.domain.reconcile.retry import after_refusal
@@ -37,7 +38,7 @@ from onboarding.domain.reconcile.steps.association_step import from_column as fr
 from onboarding.domain.reconcile.steps.combining import Associated, result_of
 from onboarding.domain.reconcile.steps.step import StepKind, StepResult, StepState, from_column
 from onboarding.domain.request_id import request_id
-from onboarding.domain.resource_id import fold_id, name_in
+from onboarding.domain.resource_id import VmId, fold_id, name_in
 from onboarding.logging import bound
 
 _NEW_FOR = timedelta(hours=1)
@@ -52,6 +53,8 @@ class AssociationSteps(Struct, frozen=True):
     """What is known of them now, for the machine's own row."""
     of_targets: Mapping[str, tuple[Associated, ...]]
     """By the extension's name; targets that want none are left out."""
+    sent: tuple[Change, ...] = ()
+    """The writes that were sent for them, with ARM's answers."""
 
 
 class AssociationWriter:
@@ -83,6 +86,7 @@ class AssociationWriter:
         held = known if known is not None and known.fresh(work.now) else Associations(self._clock(), False)
         results: dict[str, tuple[Associated, ...]] = {}
         written: dict[str, StepResult] = {}
+        sent: list[Change] = []
         for target in wanting:
             done = []
             for subject in target.associations.subjects:
@@ -90,13 +94,20 @@ class AssociationWriter:
                 if refusal is not None:
                     done.append(self._after_refusal(target, subject, refusal))
                     continue
-                result = await self._one(target, subject, held, written, endpoint=endpoint)
+                result = await self._one(target, subject, held, written, sent, endpoint=endpoint)
                 if result.result.state is StepState.DONE:
                     written[fold_id(subject)] = result.result
                     held = held.with_one(subject, endpoint=endpoint)
                 done.append(result)
             results[target.extension] = tuple(done)
-        return AssociationSteps(known if refusal is not None else held, results)
+        return AssociationSteps(known if refusal is not None else held, results, tuple(sent))
+
+    async def read(self, vm: VmId) -> Associations | None:
+        """The machine's associations; None if ARM does not list them."""
+        try:
+            return read_associations(await self._arm.list_associations(vm), self._clock())
+        except ArmError:
+            return None
 
     async def _one(
         self,
@@ -104,6 +115,7 @@ class AssociationWriter:
         subject: str,
         held: Associations,
         written: Mapping[str, StepResult],
+        changes: list[Change],
         *,
         endpoint: bool,
     ) -> Associated:
@@ -130,10 +142,12 @@ class AssociationWriter:
         request = association_request(work.vm, subject, endpoint=endpoint)
         identity = request_id(work.trigger.id, str(work.vm), f"{OPERATION}/{fold_id(subject)}")
         sent_at = self._clock()
+        change = target.change(StepKind.ASSOCIATION, subject, _missing(subject), sent_at, identity)
         try:
             with bound(step=OPERATION, target=target.extension, client_request_id=identity):
                 sent = await self._sender.send(work.vm, request, policies, despite_pause=work.despite_pause)
         except ArmError as error:
+            changes.append(change.answered(Answer.of_error(error.evidence), error.evidence))
             result = self._after_refusal(target, subject, error)
             if result.decision is not None and not work.personal:
                 retry = replace(target.context.retry, now=self._clock())
@@ -144,6 +158,7 @@ class AssociationWriter:
             return result
         if isinstance(sent, Pause):
             return _paused(target, subject, sent)
+        changes.append(change.answered(Answer.ACCEPTED))
         await self._breakers.close_on_success(work.vm, OPERATION, settings, sent_at, self._clock(), installed=True)
         return Associated(
             StepResult(StepKind.ASSOCIATION, StepState.DONE, subject, ours=sent, at=sent_at if sent else None)
@@ -208,6 +223,10 @@ def _paused(target: PolicyTarget, subject: str, pause: Pause) -> Associated:
     anew."""
     wait = pause.wait(target.work.vm, target.context.retry)
     return Associated(StepResult(StepKind.ASSOCIATION, StepState.WAITING, subject, meaning=wait.reason), wait)
+
+
+def _missing(subject: str) -> str:
+    return f"the VM is not associated with {name_in(subject)}"
 
 
 def _refusal(subject: str, meaning: str) -> str:

@@ -61,6 +61,7 @@ class FleetComparison:
         self._stable = stable
         self._containers = containers
         self._associations = FleetAssociations(ports.inventory, policies, rules.app_settings, sweep_queue)
+        self._inactive = {n for policy in policies.policies if policy.inactive for n in policy.extensions}
         self._identities = FleetIdentities(rules, policies)
         self._heartbeats = FleetHeartbeats(heartbeats, rules, policies, sweep_queue)
         self.at, self.width = "", 0
@@ -136,8 +137,9 @@ class FleetComparison:
             facts = read_facts(body)
             subscription = facts.id.subscription.lower()
             seen.add(subscription)
-            completed = await self._containers.complete(facts, self._policies, self._sweep_queue.started)
             row = known.get(subscription, {}).get(place_of(facts.id))
+            kept = {each.extension for each in row.summaries} & self._inactive if row else ()
+            completed = await self._containers.complete(facts, self._policies, self._sweep_queue.started, kept)
             if row is not None:
                 row.listed = True
                 self._associations.count_beside(row, completed.assignments)

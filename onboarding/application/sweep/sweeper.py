@@ -271,12 +271,16 @@ class Sweeper:
         return any(row.changed_since(message.due) or row.event_time == message.due for row in rows)
 
     async def _subscriptions(self, sweep_queue: SweepQueue, policies: PolicySet) -> list[str]:
-        """The subscriptions that the policies name. If a policy names none, all that the identity can see."""
+        """The subscriptions that the active policies name. If one names none, all that the identity can see. For a
+        policy that is not active, those that have rows: they may be its own."""
         if sweep_queue.sweep_filter.subscription:
             return [sweep_queue.sweep_filter.subscription.lower()]
         named: set[str] = set()
         everywhere = False
-        for policy in policies.policies:
+        active = [policy for policy in policies.policies if not policy.inactive]
+        if len(active) < len(policies.policies):
+            named |= {each async for each in stored_subscriptions(self._ports.ledger)}
+        for policy in active:
             subscriptions = {scope.subscription for scope in policy.scopes if scope != NOWHERE}
             everywhere |= not policy.scopes or "" in subscriptions
             named |= subscriptions - {""}

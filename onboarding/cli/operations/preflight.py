@@ -28,6 +28,9 @@ def check_policy(configuration: Configuration, name: str) -> None:
         raise CommandFailed("\n".join(configuration.problems) or str(BadInput("", "no policy is there", "write one")))
     if name not in ("", *names):
         raise BadInput("--policy", f"unknown policy {as_written(name)}", known_names("policies", names, name))
+    for policy in configuration.rules.policies.policies:
+        if name == policy.name and policy.inactive:
+            raise BadInput("--policy", policy.off, "correct the app settings, or leave out --policy")
 
 
 def check_configuration(configuration: Configuration, policy: str) -> None:

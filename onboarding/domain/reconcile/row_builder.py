@@ -12,7 +12,15 @@ from msgspec import Struct
 from onboarding.domain.machine.machine_facts import InstalledExtension
 from onboarding.domain.masking import cut, mask
 from onboarding.domain.policy.policy import Policy
-from onboarding.domain.reconcile.decision import Act, DecisionContext, Problem, Satisfied, Stop, Wait
+from onboarding.domain.reconcile.decision import (
+    Act,
+    DecisionContext,
+    OperatorRequest,
+    Problem,
+    Satisfied,
+    Stop,
+    Wait,
+)
 from onboarding.domain.reconcile.retry import undoing, undone
 from onboarding.domain.reconcile.row import ACCEPTED, NO_PROBLEM, SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.combining import Associated, combined, steps_of
@@ -59,7 +67,7 @@ def row_of(
         known |= _removal_columns(last, whole)
     elif steps:
         known["step"] = _step(context, whole, associated)
-    return concluded(context.facts.id, known, whole, Episode.of(last, event_key, context.now))
+    return concluded(context.facts.id, known, whole, Episode.of(last, event_key, context.now, context.request))
 
 
 def _satisfied_since(context: DecisionContext, steps: Sequence[StepResult]) -> datetime:
@@ -108,7 +116,7 @@ def claim_of(
         "was": outcome_before(context),
     }
     known |= SENT_STEPS[install.step].claim_columns(context, install)
-    return concluded(context.facts.id, known, waiting, Episode.of(context.last, event_key, now))
+    return concluded(context.facts.id, known, waiting, Episode.of(context.last, event_key, now, context.request))
 
 
 def requested(claim: Row, reason: str, now: datetime) -> Row:
@@ -205,13 +213,17 @@ class Episode(Struct, frozen=True):
     requested_at: datetime | None  # when ARM accepted our request (UTC); None if it did not yet
     client_request_id: str  # of our last request; empty if none was sent
     now: datetime
+    by: str = ""  # the object id of the person who asked for it; empty: nobody did, or unknown
 
     @classmethod
-    def of(cls, last: Row | None, event_key: EventKey, now: datetime) -> Episode:
+    def of(
+        cls, last: Row | None, event_key: EventKey, now: datetime, request: OperatorRequest | None = None
+    ) -> Episode:
         if last is None or last.outcome.final or last.event_time is None:
-            return cls(event_key, None, "", now)
+            return cls(event_key, None, "", now, request.by if request else "")
         opened = last.event_id, last.event_time, last.correlation_id
-        return cls(opened, last.requested_at, last.client_request_id, now)
+        by = request.by if request else last.by
+        return cls(opened, last.requested_at, last.client_request_id, now, by)
 
 
 def concluded(vm: VmId, known: Mapping[str, Any], decision: Satisfied | Wait | Stop, episode: Episode) -> Row:
@@ -234,6 +246,7 @@ def concluded(vm: VmId, known: Mapping[str, Any], decision: Satisfied | Wait | S
         correlation_id=correlation_id,
         requested_at=episode.requested_at,
         client_request_id=episode.client_request_id,
+        by=episode.by,
         finished_at=finished,
         duration_ms=_milliseconds(event_time, finished) if finished else None,
         **{**known, **_problem_columns(decision.problem)},

@@ -217,6 +217,17 @@ async def test_an_unanswered_request_counts_as_accepted() -> None:
     assert world.arm.calls.count("DELETE") == 1
 
 
+async def test_arm_may_show_the_state_before_the_request_for_a_while() -> None:
+    world = world_of()
+    vm = add(world)
+    await world.updated(vm)
+    world.arm.set_extension(vm, extension(NAME))
+    world.now += timedelta(seconds=5)
+    await world.updated(vm)
+    assert state_of(world, vm) == (Outcome.REQUESTED, WaitingFor.REMOVAL)
+    assert world.arm.calls.count("DELETE") == 1
+
+
 async def test_a_failed_extension_is_removed_too() -> None:
     world = world_of()
     vm = world.add()
