@@ -1,13 +1,13 @@
 """How far machines have come from one agent to another, from the table's rows alone.
 
-A removal policy with `onlyAfter` says from which extension to which policy. A row of the old extension says whether that
+A removal policy with `onlyAfter` says from which extension to which policy. A row of the old extension says whether it
 is still on the machine, and the row of the new policy whether that is satisfied. Whoever shows the progress asks here.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -175,11 +175,3 @@ def _why(row: Row | None, policy: str) -> Why:
     reason = row.waiting_for.value if row.waiting_for else row.cause
     person = row.outcome.final or row.waiting_for in _WAITS_FOR_PERSON or row.cause in _PERSONS_CAUSES
     return Why(row.policy, row.outcome.value, reason, row.advice, person)
-
-
-def progress_of(machines: Iterable[MachineProgress]) -> Progress:
-    """The progress of these machines."""
-    progress = Progress()
-    for machine in machines:
-        progress.add(machine)
-    return progress

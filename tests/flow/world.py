@@ -518,7 +518,10 @@ class LedgerInMemory:
 
     async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
         self._check()
-        for stored in list(self.rows.values()):
+        of_machines: dict[str, list[StoredRow]] = {}  # as in the table, those of a VM come one after the other
+        for (key, _), stored in self.rows.items():
+            of_machines.setdefault(key, []).append(stored)
+        for stored in [stored for all_of in of_machines.values() for stored in all_of]:
             if _is_selected(stored.row, selection):
                 yield stored.row
 
