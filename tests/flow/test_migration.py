@@ -11,7 +11,7 @@ from onboarding.application.migration import MachineProgress, Migration, Progres
 from onboarding.application.migration import migrations as found_migrations
 from onboarding.domain.policy.policy import PolicySet
 from onboarding.domain.policy.rule import compile_rule
-from onboarding.domain.reconcile.row import Selection
+from onboarding.domain.reconcile.row import Outcome, Selection
 from onboarding.domain.resource_id import VmId
 from onboarding.loading.policy_extensions import with_extensions
 from tests.flow.steps.test_azure_monitor import AMA, SYSTEM, add
@@ -122,10 +122,10 @@ async def test_before_there_is_a_removal_policy_the_old_agents_own_row_counts() 
 
 
 async def test_what_is_about_to_be_installed_is_not_there_yet() -> None:
-    oms = {"name": "oms", "extension": OMS, "settings": {"workspaceId": "x" * 36}}
-    world = World(policies=[oms], app_settings=dict(SETTINGS))
-    vm = add(world)
+    world = World()
+    vm = world.add()
     await world.created(vm)
+    assert (world.row(vm).outcome, world.row(vm).extension_name) == (Outcome.REQUESTED, "OMSExtension")
     found = await only(world)
     assert (found.vm, found.state, found.why) == (vm, State.NEITHER, Why("azure-monitor"))
 
