@@ -39,7 +39,7 @@ class Migration(Struct, frozen=True):
     policy: str
     """The new policy's name."""
     removal: str = ""
-    """The name of the policy that removes the old ones; empty: there is none yet."""
+    """The name of the policy that removes the old ones; empty: no policy does yet."""
 
 
 class State(StrEnum):

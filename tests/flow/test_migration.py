@@ -28,7 +28,7 @@ from tests.flow.steps.test_only_after import (
     run_checks,
     world_of,
 )
-from tests.flow.world import CATALOGUE, OMS, SUBSCRIPTION, World, extension
+from tests.flow.world import CATALOGUE, OMS, POLICY, SUBSCRIPTION, WORKSPACE_ID, WORKSPACE_KEY, World, extension
 from tests.reference import parse_policy
 
 WAY = Migration((OMS,), (AMA,), "azure-monitor", "retire-oms")
@@ -178,3 +178,22 @@ def test_a_policy_with_an_extension_for_each_system_is_one_way() -> None:
     policies = PolicySet((policy, parse_policy(RETIRE, "b.yaml", compile_rule)))
     (way,) = found_migrations(policies)
     assert way.new == (AMA, "azure-monitor-agent-windows")
+
+
+async def test_the_old_agent_comes_back_where_its_policy_takes_the_place_of_the_removal() -> None:
+    world = world_of()
+    vm = await onboarded(world)
+    await run_checks(world, DAY + timedelta(minutes=1))
+    await world.removed(vm)
+    assert world.row(vm).outcome is Outcome.REMOVED
+    settings = dict(SETTINGS) | {"OMS_WORKSPACE_ID": WORKSPACE_ID, "OMS_WORKSPACE_KEY": WORKSPACE_KEY}
+    world.app_settings.update(settings)
+    back = world.with_policies([ENFORCED, {**POLICY, "supportTable": "2023-11"}])
+    back.app_settings.update(settings)
+    back.arm.calls.clear()
+    for _ in range(3):
+        back.now += timedelta(minutes=20)
+        await back.sweep_and_reconcile()
+    assert back.arm.calls.count("PUT") == 1
+    assert (back.row(vm).outcome, back.row(vm).policy) == (Outcome.REQUESTED, POLICY["name"])
+    assert back.row(vm, AMA).outcome is Outcome.INSTALLED
