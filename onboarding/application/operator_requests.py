@@ -141,8 +141,9 @@ class OperatorRequests:
     async def handle(self, vm: VmId, request: OperatorRequest) -> Mapping[str, Row]:
         """Reconcile the VM for the request; returns the VM's rows by extension. Raises StorageError, and ArmError for
         a VM that cannot be read and has no row, or that the person may not read or write."""
+        by = await self._ports.caller() if self._ports.caller is not None else ""
         with suppress(LostRace):  # the worker that wrote first handles the VM
-            await self._reconcile(await self._begin(vm, request))
+            await self._reconcile(await self._begin(vm, replace(request, by=by)))
         return await self.rows(vm)
 
     async def follow(self, vm: VmId, *, despite_pause: bool = False) -> Mapping[str, Row]:

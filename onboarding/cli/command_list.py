@@ -23,6 +23,15 @@ class CommandHelp(NamedTuple):
 
 
 COMMANDS: Mapping[str, CommandHelp] = {
+    "changes": CommandHelp(
+        "machines.changes",
+        "show what was written to Azure, when, why and by whose hand",
+        (
+            "onboard changes --since 2h",
+            "onboard changes -g app-rg -n web01",
+            "onboard changes --policy linux-monitoring --step extension -o csv",
+        ),
+    ),
     "check": CommandHelp(
         "images.check",
         "say whether an extension supports an image, and why",
@@ -59,6 +68,15 @@ COMMANDS: Mapping[str, CommandHelp] = {
         "export.document",
         "update the generated parts of a documentation page",
         ("onboard document --check", "onboard document docs/supported-images.md"),
+    ),
+    "enforce": CommandHelp(
+        "machines.enforce",
+        "take up VMs that are older than a policy, which only audits them",
+        (
+            "onboard enforce linux-monitoring --dry-run",
+            "onboard enforce linux-monitoring -g app-rg --limit 100",
+            "onboard enforce linux-monitoring web01 web02 --yes -o jsonl",
+        ),
     ),
     "errors": CommandHelp(
         "failures.errors",

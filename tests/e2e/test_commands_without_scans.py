@@ -31,6 +31,7 @@ POLICY = "linux-monitoring"
 IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
 # The commands that read the table; of these, `--settings` and the like change nothing about what they read.
 READING: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "changes": ((), ("web-01",), ("-g", "rg-web", "-n", "web-01"), ("--step", "extension", "--sort", "name")),
     "status": (
         (),
         ("web-01",),
@@ -43,8 +44,11 @@ READING: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("--policy", POLICY, "--cause", "timeout"),
         ("--attention",),
     ),
+    "enforce": ((POLICY, "--dry-run"), (POLICY, "--yes"), (POLICY, "web-01", "--yes"), (POLICY, "-g", "g", "--yes")),
     "install": (("web-01", "--dry-run"), ("web-01", "--no-wait")),
+    "remove": (("web-01", "--extension", "oms-agent-linux", "--dry-run"),),
     "retry": (("--all", "--dry-run"), ("--policy", POLICY, "--no-wait"), ("web-01", "--dry-run")),
+    "remove": (("web-01", "--extension", "oms-agent-linux", "--dry-run"),),
     "extensions": (("web-01",),),
     "logs": (("web-01", "--lines", "1"),),
     "sweep": (("--dry-run",), ()),

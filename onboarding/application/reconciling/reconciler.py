@@ -201,13 +201,14 @@ class Reconciler:
         removals = self._preceding.removals(work, targets, completed.assignments, busy)
         targets, proofs = await self._prove(work, facts, assignments, targets, removals, first_seen)
         associated = await self._associations.write(work, [t for t in targets if wants_steps(t.context)], proofs.listed)
+        work = replace(work, sent=(*work.sent, *associated.sent))
         after = {removal.target.extension: removal for removal in removals}
         # The extension with a request in flight comes first: the others wait until that request has ended. A removal
         # comes after the policy that it waits for.
         targets.sort(key=lambda t: (not (t.context.last and t.context.last.in_flight), t.extension in after))
         sending: tuple[PolicyTarget, Act, Row, tuple[Associated, ...]] | None = None
         for target in targets:
-            target = replace(target, context=replace(target.context, in_flight=busy))
+            target = replace(target, work=work, context=replace(target.context, in_flight=busy))
             if (removal := after.get(target.extension)) is not None:
                 preceding = self._preceding.state(work, removal, proofs, rows)
                 target = replace(target, context=replace(target.context, preceding=preceding))

@@ -238,3 +238,4 @@ class OperatorRequest(Struct, frozen=True):
     force: bool = False  # install although support for the operating system is unknown
     reconnect: bool = False  # move a VM that reports to another workspace to the policy's
     despite_pause: bool = False  # send requests although a person has paused them
+    by: str = ""  # the person's object id in Microsoft Entra ID; empty if unknown

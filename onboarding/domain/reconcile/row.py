@@ -130,6 +130,7 @@ class Row(Struct, frozen=True, kw_only=True):
     steps: str = ""  # what each step came to, as `steps.step` writes it; empty if the extension is the only one
     satisfied_since: datetime | None = None  # since when all that the policy wants is there; None if something is not
     taken_up: str = ""  # when and by whom, as `taking_up` writes it; empty before it had a column
+    by: str = ""  # the object id of the person who asked for this episode last; empty: nobody did, or unknown
     was: str = ""  # of a row that changes an extension that was there: its outcome before; empty for an install
 
     def to_properties(self) -> dict[str, Any]:
@@ -212,6 +213,7 @@ _TIMES = {
     "finished_at",
     "duration_ms",
     "client_request_id",
+    "by",
 }
 
 

@@ -71,7 +71,8 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
 def test_the_steps_are_named_in_their_order(desk: Desk) -> None:
     text = desk.run("policy", "plan", "--vm-list", vm=body())
-    assert f"{AMA}: no policy → Install (identity system, association linux if missing, extension)" in text
+    steps = "add the system-assigned identity, associate linux if missing, install AzureMonitorLinuxAgent"
+    assert f"{AMA}: no policy → Install ({steps})" in text
     plan = desk.plan(body())
     assert [step["step"] for step in plan["steps"]] == ["identity", "association", "extension"]
     assert plan["steps"][1] == {"step": "association", "state": "unknown", "subject": RULE, "reason": CHECKED}
@@ -141,7 +142,7 @@ def test_another_rule_is_a_change(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "old" / "p.yaml").write_text(POLICY)
     desk.policy(POLICY.replace('["{DATA_COLLECTION_RULE_ID}"]', f'["{RULE}2"]'))
     text = desk.run("policy", "plan", "--against", str(tmp_path / "old"), "--vm-list", vm=body(SYSTEM))
-    assert "Install → Install (association linux2 if missing, extension)" in text
+    assert "Install → Install (associate linux2 if missing, install AzureMonitorLinuxAgent)" in text
 
 
 def test_an_explanation_lists_the_steps_and_the_policies_that_are_not_active(desk: Desk, tmp_path: Path) -> None:
