@@ -40,7 +40,7 @@ from onboarding.application.sweep.sweep_queue import Budget
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import resolve_settings
 from onboarding.domain.errors import ConfigurationError, StorageError
-from onboarding.domain.policy.policy import Effect, PolicySet
+from onboarding.domain.policy.policy import Effect, Policy, PolicySet
 from onboarding.domain.policy.routing import routes
 from onboarding.domain.policy.step_needs import step_needs
 from onboarding.loading.package_data import reference_data
@@ -51,6 +51,7 @@ from onboarding.settings import Settings, Storage, read_settings
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
+    from onboarding.application.enforcement import Enforcement
     from onboarding.application.operator_requests import OperatorRequests
     from onboarding.application.pause_requests import PauseRequests
     from onboarding.application.sweep.sweeper import Sweeper
@@ -87,7 +88,7 @@ class Application:
         sender = Sender(ports.arm, self.pauses)
         breakers = CircuitBreakers(ports.breakers)
         rollouts = RolloutLimits(ports.rollouts, rules.policies.policies)
-        recorder = Recorder(ports, breakers, rollouts)
+        self._recorder = recorder = Recorder(ports, breakers, rollouts)
         self._reconciler = Reconciler(
             rules,
             MachineReader(
@@ -121,6 +122,12 @@ class Application:
         from onboarding.application.operator_requests import OperatorRequests
 
         return OperatorRequests(self._ports, self._rules, self._reconciler, self.pauses)
+
+    def enforcement(self, policy: Policy) -> Enforcement:
+        """What takes up the machines that are older than that policy."""
+        from onboarding.application.enforcement import Enforcement
+
+        return Enforcement(self._ports, self._rules, self._recorder, self.pauses, policy, self._budget.per_minute)
 
 
 def read_configuration(environment: Mapping[str, str]) -> Configuration:

@@ -13,10 +13,12 @@ from typing import Any
 from msgspec import Struct
 
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Satisfied, Stop, Wait
+from onboarding.domain.reconcile.existing_machines import extension_words
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.reconcile.steps.association_step import AssociationNeed, Associations, conflicting_endpoint
 from onboarding.domain.reconcile.steps.combining import wants_steps
 from onboarding.domain.reconcile.steps.step import StepKind
+from onboarding.domain.reconcile.steps.step_words import words_of
 from onboarding.domain.resource_id import name_in
 
 NOT_IN_THE_BODY = "not known from the body; would be checked"
@@ -42,6 +44,8 @@ class PlannedStep(Struct, frozen=True):
     """The id or the name of the resource; empty: none serves."""
     reason: str = ""
     """Why, for people; empty: the state says it."""
+    words: str = ""
+    """What the step does, where kind and subject do not say it."""
 
     def as_dict(self) -> dict[str, Any]:
         why = {"reason": self.reason} if self.reason else {}
@@ -58,9 +62,9 @@ class PlannedStep(Struct, frozen=True):
     @property
     def written(self) -> str:
         """What would be written, in a few words; empty: nothing would."""
-        name = "extension" if self.step is StepKind.EXTENSION else self._name
-        said = {PlannedState.PLANNED: name, PlannedState.UNKNOWN: f"{name} if missing"}
-        return said.get(self.state, f"{name} later" if self.state is PlannedState.WAITING else "")
+        words = self.words or words_of(self.step, self.subject)
+        said = {PlannedState.PLANNED: words, PlannedState.UNKNOWN: f"{words} if missing"}
+        return said.get(self.state, f"{words} later" if self.state is PlannedState.WAITING else "")
 
 
 def planned_steps(
@@ -144,4 +148,4 @@ def _extension(context: DecisionContext, decision: Decision, *, blocked: bool) -
             state, reason = PlannedState.WAITING, decision.reason
         case Act() | Stop():
             pass
-    return PlannedStep(StepKind.EXTENSION, state, context.entry.name, reason)
+    return PlannedStep(StepKind.EXTENSION, state, context.entry.name, reason, extension_words(context))

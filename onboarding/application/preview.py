@@ -91,7 +91,7 @@ class Forecast(Struct, frozen=True):
 
     @property
     def words(self) -> str:
-        """The word, and what would be written: `Install (identity system, association dcr if missing, extension)`."""
+        """The word, and what would be written: `Install (associate dcr if missing, install OmsAgentForLinux)`."""
         written = "" if self.unknown_because else in_words(self.steps)
         return f"{self.word} ({written})" if written else self.word
 

@@ -69,6 +69,15 @@ COMMANDS: Mapping[str, CommandHelp] = {
         "update the generated parts of a documentation page",
         ("onboard document --check", "onboard document docs/supported-images.md"),
     ),
+    "enforce": CommandHelp(
+        "machines.enforce",
+        "take up VMs that are older than a policy, which only audits them",
+        (
+            "onboard enforce linux-monitoring --dry-run",
+            "onboard enforce linux-monitoring -g app-rg --limit 100",
+            "onboard enforce linux-monitoring web01 web02 --yes -o jsonl",
+        ),
+    ),
     "errors": CommandHelp(
         "failures.errors",
         "list the exit codes of an extension and what they mean",

@@ -56,7 +56,9 @@ async def found(ledger: LedgerOfAll, vm: VmId, selection: Selection = EVERYTHING
     return [line for line in lines if isinstance(line, Change)]
 
 
-async def test_a_change_is_read_back_as_it_was_written_in_the_transaction_of_its_rows(ledger: LedgerOfAll) -> None:
+async def test_a_change_is_read_back_as_it_was_written_in_the_transaction_of_its_rows(
+    ledger: LedgerOfAll, caplog: pytest.LogCaptureFixture
+) -> None:
     vm = new_vm()
     change = change_of(vm, **WHOLE)
     await commit(ledger, vm, change, history=True)
@@ -66,6 +68,7 @@ async def test_a_change_is_read_back_as_it_was_written_in_the_transaction_of_its
     line = HistoryLine(str(vm), OMS, Outcome.INSTALLED, None, "51", "11111111-2222", "", TIME)
     assert sorted(lines, key=lambda each: isinstance(each, Change)) == [line, change]
     assert [row.outcome async for row in ledger.history(vm)] == [Outcome.INSTALLED]
+    assert caplog.records == [], "it is no row that cannot be read"
 
 
 async def test_a_line_of_a_row_that_waits_says_for_what(ledger: LedgerOfAll) -> None:

@@ -1025,7 +1025,9 @@ class World:
         worker = Application(ports, rules, self.budget)
         self.dispatcher = worker.dispatcher
         self.sweep = worker.sweeper
-        self.requests = Application(ports, rules, self.budget).requests  # a command is another process
+        person = Application(ports, rules, self.budget)  # a command is another process
+        self.requests = person.requests
+        self.enforcements = {policy.name: person.enforcement(policy) for policy in parsed}
         self._events = 0
 
     async def _caller(self) -> str:

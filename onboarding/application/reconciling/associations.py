@@ -20,7 +20,6 @@ from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.classification import Cause, classify
 from onboarding.domain.json_access import digest
 from onboarding.domain.limits.pause import Pause
-from onboarding.domain.policy.policy import Effect
 from onboarding.domain.reconcile.change import Answer, Change
 from onboarding.domain.reconcile.decision import Problem, Stop, Wait
 from onboarding.domain.reconcile.existing_machines import audited
@@ -37,6 +36,7 @@ from onboarding.domain.reconcile.steps.association_step import (
 from onboarding.domain.reconcile.steps.association_step import from_column as from_row
 from onboarding.domain.reconcile.steps.combining import Associated, result_of
 from onboarding.domain.reconcile.steps.step import StepKind, StepResult, StepState, from_column
+from onboarding.domain.reconcile.steps.step_words import words_of, would, would_fail
 from onboarding.domain.request_id import request_id
 from onboarding.domain.resource_id import VmId, fold_id, name_in
 from onboarding.logging import bound
@@ -123,11 +123,9 @@ class AssociationWriter:
             return Associated(there)
         if held.has(subject, endpoint=endpoint):
             return Associated(StepResult(StepKind.ASSOCIATION, StepState.DONE, subject))
-        if target.context.existing is not None:
-            return _wanted(target, subject)
         if endpoint and (other := conflicting_endpoint(target.associations, held)):
             return _refused(target, subject, Cause.ENDPOINT_CONFLICT, f"the machine is associated with {other}")
-        if target.context.assignment.policy.effect is Effect.AUDIT:
+        if not target.context.acts:
             return _wanted(target, subject)
         if (before := _still(target, subject)) is not None:
             return before
@@ -235,11 +233,14 @@ def _refusal(subject: str, meaning: str) -> str:
 
 def _wanted(target: PolicyTarget, subject: str) -> Associated:
     """What an audit says of an association that is missing."""
-    context, would = target.context, f"the VM would be associated with {name_in(subject)}"
-    return Associated(StepResult(StepKind.ASSOCIATION, StepState.WANTED, subject), audited(context, would))
+    decision = audited(target.context, would([words_of(StepKind.ASSOCIATION, subject)]))
+    return Associated(StepResult(StepKind.ASSOCIATION, StepState.WANTED, subject), decision)
 
 
 def _refused(target: PolicyTarget, subject: str, cause: Cause, reason: str) -> Associated:
     known = target.context.entry.errors.causes[cause]
     decision = Stop(Outcome.FAILED, reason, Problem(cause, cause, known.meaning, known.advice))
-    return Associated(result_of(StepKind.ASSOCIATION, subject, decision), decision)
+    result = result_of(StepKind.ASSOCIATION, subject, decision)
+    if target.context.existing is not None:  # nothing fails on a machine that is left alone
+        decision = audited(target.context, would_fail(StepKind.ASSOCIATION, reason))
+    return Associated(result, decision)

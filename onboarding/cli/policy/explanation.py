@@ -91,7 +91,7 @@ class VmExplanation(Struct, frozen=True):
             lines += [printable(f"      {step}") for step in each.steps if len(each.steps) > 1]
             lines += [printable(f"      do: {each.advice}")] if each.advice else []
             if each.audited_first:
-                lines.append(f"      {AUDITED_FIRST}")
+                lines.append(printable(f"      {AUDITED_FIRST}; `onboard enforce {each.policy.name}` then takes it up"))
         off = [s.assignment for s in self.statements if s.assignment.policy.inactive]
         lines += [printable(f"  {assignment.reason}") for assignment in off]
         return "\n".join(lines)

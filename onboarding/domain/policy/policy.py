@@ -32,6 +32,8 @@ from onboarding.domain.reconcile.steps.identity_step import IdentityNeed
 from onboarding.domain.reconcile.wait_schedule import Waits
 from onboarding.domain.resource_id import VmId
 
+_ALL_CHECKS = 5
+
 
 class Effect(StrEnum):
     """What a policy does, in Azure Policy's words."""
@@ -202,11 +204,11 @@ class Policy(Struct, frozen=True):
         if (unclear := self._existence_unclear(facts, now)) is not None:
             return self._undecided("existenceCondition", unclear)
         reason = f"policy {self.name} selects it{self._once_exempt(facts.id, now)}"
-        return Assignment(self, True, reason, checks_passed=5)
+        return Assignment(self, True, reason, checks_passed=_ALL_CHECKS)
 
     def _undecided(self, what: str, match: Match) -> Assignment:
         reason = f"the {what} of policy {self.name} cannot be decided: {match.why}"
-        return Assignment(self, False, reason, checks_passed=5, undecided=True, unread=match.unread)
+        return Assignment(self, False, reason, checks_passed=_ALL_CHECKS, undecided=True, unread=match.unread)
 
     def _existence_unclear(self, facts: MachineFacts, now: datetime) -> Match | None:
         """Why it is undecided whether any extension meets the policy; None if it is decided. One is enough."""
@@ -231,6 +233,13 @@ class Assignment(Struct, frozen=True):
     checks_passed: int  # 0 to 5; of several refusals the one with the most checks passed is shown
     undecided: bool = False  # a value is unknown, so it is unknown whether the policy selects the VM
     unread: str = ""  # if undecided: what reading may decide it, as in `Match`
+
+    def says_more_than(self, earlier: Assignment) -> bool:
+        """Whether it is shown instead of an earlier policy's, which does not select the VM. A removal's refusal is
+        shown only where no install refuses the VM, too: what is not to be removed gets no row."""
+        if earlier.policy.removes and not self.policy.removes and earlier.checks_passed < _ALL_CHECKS:
+            return True
+        return self.checks_passed > earlier.checks_passed
 
 
 class PolicySet(Struct, frozen=True):
@@ -264,7 +273,7 @@ class PolicySet(Struct, frozen=True):
                 continue
             assignment = policy.select(facts, now, recognise)
             best = by_extension.get(policy.extension)
-            if best is None or (not best.selected and assignment.checks_passed > best.checks_passed):
+            if best is None or (not best.selected and assignment.says_more_than(best)):
                 by_extension[policy.extension] = assignment
         names = dict.fromkeys(policy.extension for policy in targets)
         return tuple(by_extension[name] for name in names if name in by_extension)

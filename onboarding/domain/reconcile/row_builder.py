@@ -21,11 +21,13 @@ from onboarding.domain.reconcile.decision import (
     Stop,
     Wait,
 )
+from onboarding.domain.reconcile.existing_machines import audited, extension_words
 from onboarding.domain.reconcile.retry import undoing, undone
 from onboarding.domain.reconcile.row import ACCEPTED, NO_PROBLEM, SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.combining import Associated, combined, steps_of
 from onboarding.domain.reconcile.steps.sent_steps import SENT_STEPS
 from onboarding.domain.reconcile.steps.step import StepKind, StepResult, to_column
+from onboarding.domain.reconcile.steps.step_words import would_do
 from onboarding.domain.reconcile.taking_up import TakenUpBy, taken_up
 from onboarding.domain.reconcile.window_question import outcome_before
 from onboarding.domain.resource_id import VmId
@@ -67,7 +69,17 @@ def row_of(
         known |= _removal_columns(last, whole)
     elif steps:
         known["step"] = _step(context, whole, associated)
+    whole = _with_steps_in_words(context, whole, steps)
     return concluded(context.facts.id, known, whole, Episode.of(last, event_key, context.now, context.request))
+
+
+def _with_steps_in_words(
+    context: DecisionContext, decision: Satisfied | Wait | Stop, steps: Sequence[StepResult]
+) -> Satisfied | Wait | Stop:
+    """The decision; that of an audit says what each step would do."""
+    if not steps or not isinstance(decision, Stop) or decision.outcome is not Outcome.AUDITED:
+        return decision
+    return audited(context, would_do(steps, extension_words(context)))
 
 
 def _satisfied_since(context: DecisionContext, steps: Sequence[StepResult]) -> datetime:
@@ -203,6 +215,31 @@ def waiting(row: Row, wait: Wait) -> Row:
         next_attempt_at=wait.until,
         satisfied_since=None,
         **NO_PROBLEM,
+    )
+
+
+def opened_by_person(row: Row, event_key: EventKey, due: datetime, by: str = "") -> Row:
+    """A final row that a person has taken up, as it waits for its turn: under the rollout limit of its policy, so that
+    the change of what is there is not forgotten. `by` is the person's object id, empty if unknown."""
+    event_id, event_time, correlation_id = event_key
+    reason = (
+        f"taken up by a person; policy {row.policy} begins at {due:%Y-%m-%d %H:%M} UTC, or with the VM's next event"
+    )
+    wait = Wait(WaitingFor.ROLLOUT_LIMIT, event_time, due, reason)
+    return replace(
+        waiting(row, wait),
+        attempt=0,
+        event_id=event_id,
+        event_time=event_time,
+        correlation_id=correlation_id,
+        requested_at=None,
+        finished_at=None,
+        duration_ms=None,
+        client_request_id="",
+        step="",
+        steps="",
+        taken_up=taken_up(row, event_time, TakenUpBy.PERSON),
+        by=by,
     )
 
 

@@ -144,19 +144,19 @@ async def test_a_refusal_has_arms_code_and_words() -> None:
 async def test_a_refused_association_is_recorded_although_its_row_says_the_same_as_before() -> None:
     world = World(policies=[MONITOR], app_settings=SETTINGS, arm=ListsNothing())
     vm = add(world, SYSTEM)
-    world.arm.association_errors = [Evidence(http_status=400, code="InvalidAssociation", message="no")] * 2
+    world.arm.association_errors = [Evidence(http_status=400, code="InvalidAssociation", message="no")] * 3
     await world.created(vm)
     await world.finish_install(vm, AMA)
-    world.now += timedelta(hours=1)
-    world.person = PERSON
-    await world.requests.handle(vm, OperatorRequest())
+    for person in (OTHER, PERSON):
+        world.now += timedelta(hours=1)
+        world.person = person
+        await world.requests.handle(vm, OperatorRequest())
 
     changes = await changes_of(world, steps=(StepKind.ASSOCIATION,))
 
-    assert [(change.error_code, change.by) for change in changes] == [
-        ("InvalidAssociation", ""),
-        ("InvalidAssociation", PERSON),
-    ]
+    assert {change.error_code for change in changes} == {"InvalidAssociation"}
+    assert [change.by for change in changes] == ["", OTHER, PERSON]
+    assert {line.by async for line in world.ledger.history(vm)} == {"", OTHER}, "the last one told nothing new"
 
 
 async def test_an_unanswered_request_stays_unanswered_and_is_shown_again_when_it_is_sent_again() -> None:

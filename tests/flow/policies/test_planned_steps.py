@@ -71,7 +71,8 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
 def test_the_steps_are_named_in_their_order(desk: Desk) -> None:
     text = desk.run("policy", "plan", "--vm-list", vm=body())
-    assert f"{AMA}: no policy → Install (identity system, association linux if missing, extension)" in text
+    steps = "add the system-assigned identity, associate linux if missing, install AzureMonitorLinuxAgent"
+    assert f"{AMA}: no policy → Install ({steps})" in text
     plan = desk.plan(body())
     assert [step["step"] for step in plan["steps"]] == ["identity", "association", "extension"]
     assert plan["steps"][1] == {"step": "association", "state": "unknown", "subject": RULE, "reason": CHECKED}
@@ -141,7 +142,7 @@ def test_another_rule_is_a_change(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "old" / "p.yaml").write_text(POLICY)
     desk.policy(POLICY.replace('["{DATA_COLLECTION_RULE_ID}"]', f'["{RULE}2"]'))
     text = desk.run("policy", "plan", "--against", str(tmp_path / "old"), "--vm-list", vm=body(SYSTEM))
-    assert "Install → Install (association linux2 if missing, extension)" in text
+    assert "Install → Install (associate linux2 if missing, install AzureMonitorLinuxAgent)" in text
 
 
 def test_an_explanation_lists_the_steps_and_the_policies_that_are_not_active(desk: Desk, tmp_path: Path) -> None:
@@ -154,3 +155,35 @@ def test_an_explanation_lists_the_steps_and_the_policies_that_are_not_active(des
     assert "policy old is not active: app setting X_Y is not set" in desk.run("policy", "plan", "--vm-list", vm=body())
     document = json.loads(desk.run("policy", "plan", "-o", "json", "--vm-list", vm=body()))
     assert document["inactive"] == [{"policy": "old", "because": "app setting X_Y is not set"}]
+
+
+CASES = """
+policy: p.yaml
+cases:
+  - name: new
+    vm: new.json
+    expect:
+      {decision: Install, steps: "identity system, association {DATA_COLLECTION_RULE_ID} if missing, extension"}
+  - name: equipped
+    vm: equipped.json
+    expect: {decision: AlreadyInstalled, selected: true}
+"""
+
+
+def test_a_case_may_expect_a_decision_and_its_steps(
+    desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "policies"
+    desk.policy(POLICY + "activeWhen: {settings: DATA_COLLECTION_RULE_ID}\n")  # a case is about the active policy
+    (folder / "new.json").write_text(json.dumps(body()))
+    (folder / "equipped.json").write_text(json.dumps(installed(body(SYSTEM))))
+    (folder / "p.cases.yaml").write_text(CASES)
+    assert main(["policy", "test", str(folder)]) == 0, capsys.readouterr().out
+    (folder / "p.cases.yaml").write_text(
+        CASES.replace("identity system, association", "association").replace("AlreadyI", "I")
+    )
+    capsys.readouterr()
+    assert main(["policy", "test", str(folder)]) == 1
+    out = capsys.readouterr().out
+    assert "steps: expected" in out
+    assert "decision: expected 'Installed', is 'AlreadyInstalled'" in out

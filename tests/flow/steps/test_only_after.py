@@ -233,5 +233,18 @@ async def test_the_removal_on_an_existing_machine_is_only_audited() -> None:
     await world.updated(vm)
     row = world.row(vm)
     assert (row.outcome, row.cause) == (Outcome.AUDITED, "existing-machine")
-    assert "would be removed" in row.reason
+    assert "would remove OmsAgentForLinux; " in row.reason
     assert "DELETE" not in world.arm.calls
+
+
+async def test_a_person_takes_an_existing_machine_up_for_its_removal_which_still_waits_for_the_other_policy() -> None:
+    world = world_of({**RETIRE, "existing": "audit"})
+    vm = await onboarded(world)
+    assert world.row(vm).outcome is Outcome.AUDITED
+    (result,) = [each async for each in world.enforcements["retire-oms"].run([vm])]
+    assert result.words == "would remove OmsAgentForLinux"
+    await run_checks(world, DAY - timedelta(hours=1))
+    assert waits(world, vm)
+    assert "DELETE" not in world.arm.calls
+    await run_checks(world, timedelta(hours=2))
+    assert world.arm.calls.count("DELETE") == 1

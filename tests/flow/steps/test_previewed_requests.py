@@ -80,7 +80,7 @@ async def test_the_az_commands_are_the_writes_in_their_order(capsys: pytest.Capt
     assert body["properties"]["dataCollectionRuleId"] == RULE
     assert commands[2][5].partition("?")[0].endswith("/configurationAccessEndpoint")
     assert AMA in out
-    assert "association weu" in out.rpartition("\n\n")[2]
+    assert {"associate", "weu,"} <= set(out.rpartition("\n\n")[2].split()), "the table follows the commands"
 
 
 async def test_the_system_identity_is_called_as_az_calls_it(capsys: pytest.CaptureFixture[str]) -> None:
