@@ -11,12 +11,21 @@ param environmentName string
 @metadata({ azd: { type: 'location' } })
 param location string
 
-@description('The GUID of the Log Analytics workspace that agents report to. Empty if no policy uses it.')
-param omsWorkspaceId string
+@description('The id of the data collection rule that machines are associated with: the Azure Monitor Agent. Empty for the OMS agent.')
+param dataCollectionRuleId string = ''
+
+@description('The id of the data collection endpoint that agents take their configuration from. Empty for none.')
+param dataCollectionEndpointId string = ''
+
+@description('The id of the user-assigned identity that is added to machines without one. Empty for the system-assigned identity.')
+param amaIdentityId string = ''
+
+@description('The GUID of the Log Analytics workspace that OMS agents report to. Empty if no policy uses it.')
+param omsWorkspaceId string = ''
 
 @description('Its primary or secondary key. Stored only in the vault. Empty if no policy uses it.')
 @secure()
-param omsWorkspaceKey string
+param omsWorkspaceKey string = ''
 
 @description('The resource id of the Log Analytics workspace whose heartbeats policies ask for. Empty if none does.')
 param heartbeatWorkspaceId string = ''
@@ -120,6 +129,9 @@ module app 'modules/app.bicep' = {
     packages: storage.outputs.packages
     insightsConnectionString: monitoring.outputs.connectionString
     settings: union(
+      empty(dataCollectionRuleId) ? {} : { DATA_COLLECTION_RULE_ID: dataCollectionRuleId },
+      empty(dataCollectionEndpointId) ? {} : { DATA_COLLECTION_ENDPOINT_ID: dataCollectionEndpointId },
+      empty(amaIdentityId) ? {} : { AMA_IDENTITY_ID: amaIdentityId },
       empty(omsWorkspaceId) ? {} : { OMS_WORKSPACE_ID: omsWorkspaceId },
       empty(omsWorkspaceKey) ? {} : { OMS_WORKSPACE_KEY: vault!.outputs.omsWorkspaceKeyReference },
       empty(heartbeatWorkspaceId) ? {} : { LOG_ANALYTICS_WORKSPACE_ID: heartbeats!.outputs.workspaceId },

@@ -23,6 +23,7 @@ from onboarding.application.limits.pauses import Pauses, Sender
 from onboarding.application.limits.rollout_limits import RolloutLimits
 from onboarding.application.ports import Arm, Inventory, LedgerReader, PauseStore, Poison, Ports, RolloutStore, Shell
 from onboarding.application.readers.container_reader import ContainerReader
+from onboarding.application.readers.heartbeat_reader import HeartbeatReader
 from onboarding.application.readers.image_definitions import ImageDefinitions
 from onboarding.application.readers.policy_scopes import PolicyScopes
 from onboarding.application.readers.policy_versions import FirstSeen, PolicyVersions
@@ -39,7 +40,7 @@ from onboarding.application.sweep.sweep_queue import Budget
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import resolve_settings
 from onboarding.domain.errors import ConfigurationError, StorageError
-from onboarding.domain.policy.policy import Effect
+from onboarding.domain.policy.policy import Effect, Policy, PolicySet
 from onboarding.domain.policy.routing import routes
 from onboarding.domain.policy.step_needs import step_needs
 from onboarding.loading.package_data import reference_data
@@ -50,6 +51,7 @@ from onboarding.settings import Settings, Storage, read_settings
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
+    from onboarding.application.enforcement import Enforcement
     from onboarding.application.operator_requests import OperatorRequests
     from onboarding.application.pause_requests import PauseRequests
     from onboarding.application.sweep.sweeper import Sweeper
@@ -81,11 +83,12 @@ class Application:
         self._budget = budget
         self._policy_scopes = PolicyScopes(rules.policies, ports.inventory)
         self._containers = ContainerReader(ports.arm)
+        self._heartbeats = HeartbeatReader(ports.heartbeats, ports.clock, budget.heartbeats_held)
         self.pauses = Pauses(ports.pauses, ports.clock)
         sender = Sender(ports.arm, self.pauses)
         breakers = CircuitBreakers(ports.breakers)
         rollouts = RolloutLimits(ports.rollouts, rules.policies.policies)
-        recorder = Recorder(ports, breakers, rollouts)
+        self._recorder = recorder = Recorder(ports, breakers, rollouts)
         self._reconciler = Reconciler(
             rules,
             MachineReader(
@@ -96,7 +99,7 @@ class Application:
             ),
             UnreadMachine(ports.arm, rules, breakers, recorder),
             Decider(rules, self.pauses, breakers, rollouts),
-            PrecedingPolicies(ports.arm, ports.heartbeats, ports.clock),
+            PrecedingPolicies(ports.arm, self._heartbeats, ports.clock),
             AssociationWriter(ports.arm, sender, self.pauses, breakers, ports.clock),
             Executor(sender, recorder, breakers, ports.clock),
             recorder,
@@ -110,13 +113,21 @@ class Application:
         from onboarding.application.sweep.sweeper import Sweeper
 
         versions = PolicyVersions(self._rules.policies, self._ports.policy_states, self._budget.stable)
-        return Sweeper(self._ports, self._rules, self._budget, self._policy_scopes, versions, self._containers)
+        return Sweeper(
+            self._ports, self._rules, self._budget, self._policy_scopes, versions, self._containers, self._heartbeats
+        )
 
     @cached_property
     def requests(self) -> OperatorRequests:
         from onboarding.application.operator_requests import OperatorRequests
 
         return OperatorRequests(self._ports, self._rules, self._reconciler, self.pauses)
+
+    def enforcement(self, policy: Policy) -> Enforcement:
+        """What takes up the machines that are older than that policy."""
+        from onboarding.application.enforcement import Enforcement
+
+        return Enforcement(self._ports, self._rules, self._recorder, self.pauses, policy, self._budget.per_minute)
 
 
 def read_configuration(environment: Mapping[str, str]) -> Configuration:
@@ -126,8 +137,10 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
     catalogue = load_catalogue_of(folder)
     policies, problems = load_policies(folder, catalogue.entries, catalogue.unusable)
     overrides, override_problems = load_overrides(folder)
-    rules = Rules(policies, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
-    found = (*settings.problems, *catalogue.problems, *problems, *override_problems, *_setting_problems(rules))
+    active = policies.with_settings(environment)
+    rules = Rules(active, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
+    of_settings = (*_none_active(active), *_setting_problems(rules))
+    found = (*settings.problems, *catalogue.problems, *problems, *override_problems, *of_settings)
     return Configuration(settings, rules, found)
 
 
@@ -206,7 +219,7 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
     from onboarding.azure.arm.resource_graph import GraphAdapter
     from onboarding.azure.heartbeats import HeartbeatAdapter
     from onboarding.azure.http_connections import Connections
-    from onboarding.azure.identity import credential
+    from onboarding.azure.identity import credential, object_id
     from onboarding.azure.outcome_topic import NullPublisher, TopicPublisher
     from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
     from onboarding.azure.storage.storage_clients import onboarding_table, poison_queue, schedule_queue_client
@@ -247,6 +260,7 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
         sweeps=TableSweeps(table),
         poison=poison,
         policy_states=TablePolicyStates(table),
+        caller=lambda: object_id(identity, settings.cloud.arm_scope),
         heartbeats=HeartbeatAdapter(logs),
     )
     return ports, (table.requests, queue.requests)
@@ -428,18 +442,26 @@ def _collector_off() -> Iterator[None]:
         gc.enable()
 
 
+def _none_active(policies: PolicySet) -> Iterator[str]:
+    """The problem that the app settings make no policy active, with the settings that would."""
+    off = [policy.off for policy in policies.policies if policy.inactive]
+    if off and all(policy.off for policy in policies.policies):
+        problem = f"no policy is active, so nothing is installed ({'; '.join(off)})"
+        yield str(ConfigurationError("", problem, "set the app settings of the policy that you want"))
+
+
 def _setting_problems(rules: Rules) -> list[str]:
     return [
         str(ConfigurationError(f"policy {policy.name}", problem, "correct the app setting or the policy"))
         for policy in rules.policies.policies
-        if policy.effect is Effect.DEPLOY
+        if policy.effect is Effect.DEPLOY and not policy.inactive
         for variant in routes(policy)
         for name in policy.extensions
         for problem in resolve_settings(rules.catalogue[name], variant, rules.app_settings, None).problems
     ] + [
         str(ConfigurationError(f"policy {policy.name}", problem, "correct the app setting or the policy"))
         for policy in rules.policies.policies
-        if policy.removes
+        if policy.removes and not policy.inactive
         for problem in step_needs(policy, rules.app_settings).problems
     ]
 
@@ -447,11 +469,15 @@ def _setting_problems(rules: Rules) -> list[str]:
 def _log_configuration(configuration: Configuration) -> None:
     for problem in configuration.problems:
         _log.error("configuration: %s", problem)
+    for policy in configuration.rules.policies.policies:
+        if policy.inactive:
+            _log.info("%s", policy.off)
     for entry in _in_use(configuration.rules):
         if entry.retired:
             _log.warning("%s; it can still be installed, without support", entry.retired)
 
 
 def _in_use(rules: Rules) -> list[CatalogueEntry]:
-    names = dict.fromkeys(name for policy in rules.policies.policies for name in policy.extensions)
+    active = (policy for policy in rules.policies.policies if not policy.inactive)
+    names = dict.fromkeys(name for policy in active for name in policy.extensions)
     return [rules.catalogue[name] for name in names]

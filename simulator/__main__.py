@@ -86,11 +86,13 @@ def _arguments() -> argparse.Namespace:
         ("--faults", 0.2, "requests to ARM that fail"),
         ("--duplicates", 0.1, "events that are delivered twice"),
         ("--lost", 0.05, "events that are never delivered"),
+        ("--migrating", 0.33, "VMs that migrate from the old agent to the new one, where the system allows it"),
     ):
         storm.add_argument(name, type=_share, default=default, metavar="SHARE", help=f"{what} (default: {default})")
     for name, default, what in (
         ("--kills", 3, "how often a host is killed"),
         ("--outages", 0, "how often storage is unreachable for some seconds"),
+        ("--pauses", 0, "how often a person pauses all writes, and resumes them after half a minute"),
         ("--copies", 2, "how often a duplicated event is delivered"),
     ):
         storm.add_argument(name, type=int, default=default, metavar="N", help=f"{what} (default: {default})")

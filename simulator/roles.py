@@ -51,6 +51,11 @@ def assign_shipped_roles(arm: ArmSimulator, subscriptions: Iterable[str], withou
             arm.scopes.assign(arm.options.principal_id, f"/subscriptions/{subscription}", less)
 
 
+def assign_heartbeat_role(arm: ArmSimulator, workspace: str) -> None:
+    """From now on the app may read the heartbeats in the workspace of that id."""
+    arm.scopes.assign(arm.options.principal_id, workspace, heartbeat_role())
+
+
 def _of_template(name: str, file: str = "subscription.bicep") -> Role:
     """The role of a resource of a template. Raises LookupError if it has no actions."""
     text = (_ROOT / "infra" / file).read_text("utf-8")

@@ -37,7 +37,7 @@ from onboarding.domain.machine.machine_facts import (
 )
 from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
 from onboarding.domain.masking import mask
-from onboarding.domain.policy.policy import Effect, PolicySet
+from onboarding.domain.policy.policy import PolicySet
 from onboarding.domain.reference_data import ReferenceData
 
 _FIX = "give publisher, offer, sku; or urn; or imageReference; or osName, osVersion; or a VM body"
@@ -70,8 +70,8 @@ class UsedExtension(Struct, frozen=True):
 
 
 def used_extensions(policies: PolicySet, catalogue: Mapping[str, CatalogueEntry]) -> tuple[UsedExtension, ...]:
-    """What the policies install or audit, in their order, each extension with each of its tables once."""
-    active = (policy for policy in policies.policies if policy.effect is not Effect.DISABLED)
+    """What the active policies install or audit, in their order, each extension with each of its tables once."""
+    active = (policy for policy in policies.policies if not policy.off)
     used = {(name, policy.support_table): None for policy in active for name in policy.extensions}
     return tuple(UsedExtension(catalogue[name], table) for name, table in used if name in catalogue)
 

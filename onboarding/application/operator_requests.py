@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from onboarding.application.limits.pauses import Pauses
 from onboarding.application.notifications import EventRef
+from onboarding.application.planned_steps import PlannedStep
 from onboarding.application.ports import Arm, Clock, Ports
 from onboarding.application.reconciling.reconciler import Reconciler
 from onboarding.application.reconciling.reconciliation import Reconciliation
@@ -38,6 +39,8 @@ class Preview(Struct, frozen=True):
     """All that the decision rests on."""
     decision: Decision
     """What would be done, with the reason."""
+    steps: tuple[PlannedStep, ...] = ()
+    """What would become of each step; empty: the policy wants nothing of the VM."""
 
 
 class NoAccess(OnboardingError):
@@ -138,8 +141,9 @@ class OperatorRequests:
     async def handle(self, vm: VmId, request: OperatorRequest) -> Mapping[str, Row]:
         """Reconcile the VM for the request; returns the VM's rows by extension. Raises StorageError, and ArmError for
         a VM that cannot be read and has no row, or that the person may not read or write."""
+        by = await self._ports.caller() if self._ports.caller is not None else ""
         with suppress(LostRace):  # the worker that wrote first handles the VM
-            await self._reconcile(await self._begin(vm, request))
+            await self._reconcile(await self._begin(vm, replace(request, by=by)))
         return await self.rows(vm)
 
     async def follow(self, vm: VmId, *, despite_pause: bool = False) -> Mapping[str, Row]:
@@ -158,7 +162,7 @@ class OperatorRequests:
         work = await self._begin(vm, request)
         with bound(machine=str(vm), event_id=work.trigger.id):
             targets = await self._reconciler.preview(work)
-        return tuple(Preview(target.context, decision) for target, decision in targets)
+        return tuple(Preview(target.context, decision, steps) for target, decision, steps in targets)
 
     async def select(self, selection: Selection, policy: str = "") -> tuple[VmId, ...]:
         """The VMs of the selected rows, each once; `policy` keeps only the rows of that policy, empty keeps all.

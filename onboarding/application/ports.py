@@ -18,6 +18,7 @@ from onboarding.domain.limits.pause import Pause
 from onboarding.domain.limits.rollout_limit import RolloutState
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.policy.policy_version import PolicyState
+from onboarding.domain.reconcile.change import Change, HistoryLine
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, Row, Selection
@@ -86,8 +87,7 @@ class RowWrite(Struct, frozen=True):
     rest: Mapping[str, Any] = field(default_factory=dict)
     """The stored columns that this version of the product does not know; they are written back."""
     ended: Row | None = None
-    """The row before this one, where it gets a line of history of its own: that of an earlier machine of this name, or
-    a claim whose worker died; None: no such row."""
+    """The last row of an earlier machine of this name, which gets a line of history; None: there was no other."""
     replaces: tuple[StoredRow, ...] = ()
     """The rows of other targets that are deleted in the same transaction; the write fails if one of them changed."""
 
@@ -192,14 +192,16 @@ class Ledger(Protocol):
         *,
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
+        changes: Sequence[Change] = (),
     ) -> RowVersions:
-        """Write the machine's own row, the rows of `entries` and their lines of history in one transaction.
+        """Write the machine's own row, the rows of `entries`, their lines of history and those of `changes` in one
+        transaction. A change that was written before is replaced.
 
         If outcomes are published, a final row with a line of history also gets a row in the outbox. `version` is the
         etag of the machine's own row as it was read (None: there was none); `rest` are its columns that this version of
         the product does not know. `again` says that lines of history with this trigger may exist. Raises LostRace, also
-        if a row is gone, and StorageError. More than ten entries take several transactions, of which the first may be
-        written."""
+        if a row is gone, and StorageError. More than ten entries, or forty changes, take several transactions, of
+        which the first may be written."""
 
     async def undo(
         self,
@@ -210,12 +212,17 @@ class Ledger(Protocol):
         at: str,
         *,
         rest: Mapping[str, Any] | None = None,
+        change: Change | None = None,
     ) -> None:
-        """Take back a claim whose request was not sent: write the extension's row as it was `before` (None: delete it)
-        over the row with the etag `at`. Raises LostRace and StorageError."""
+        """Take back a claim: write the extension's row as it was `before` (None: delete it) over the row with the etag
+        `at`, and delete the line of history of `change`, which was written with the claim. Raises LostRace and
+        StorageError."""
 
     async def append(self, row: Row, trigger: EventRef) -> None:
         """Write a line of history, without the current row. Raises StorageError."""
+
+    async def append_changes(self, changes: Sequence[Change]) -> None:
+        """Write the lines of history of changes of one machine, without its rows. Raises StorageError."""
 
     def overdue(self, subscription: str, before: datetime) -> AsyncIterator[ScheduledCheck]:
         """The scheduled checks of the subscription's machines that were due before that time, the earliest minute
@@ -294,8 +301,13 @@ class LedgerReader(Protocol):
         """As `Ledger.next_subscription`."""
 
     def history(self, vm: VmId) -> AsyncIterator[Row]:
-        """The VM's lines of history, the newest first within an extension. Event id and time are those of the trigger
-        that wrote the line. Raises StorageError."""
+        """The VM's lines of history, without those of changes, the newest first within an extension. Event id and time
+        are those of the trigger that wrote the line. Raises StorageError."""
+
+    def changes(self, subscription: str, selection: Selection, since: datetime) -> AsyncIterator[Change | HistoryLine]:
+        """The changes of the subscription that were sent at `since` or later, with the lines of history that may tell
+        what they came to; `selection` names a resource group and a machine, or neither. The lines of one target follow
+        each other. They are read a page at a time. Raises StorageError."""
 
 
 class StoredBreaker(Struct, frozen=True):
@@ -533,5 +545,7 @@ class Ports(Struct, frozen=True):
     """The messages that failed too often; None: the sweep does not clean them up."""
     policy_states: PolicyStore | None = None
     """The last seen version of each policy; None: every policy counts as stable, and as first seen now."""
+    caller: Callable[[], Awaitable[str]] | None = None
+    """The object id of whoever calls ARM, empty if unknown; None: unknown."""
     heartbeats: Heartbeats | None = None
     """What agents sent to Log Analytics; None: policies that ask for heartbeats wait."""

@@ -16,18 +16,29 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.application.rules import Rules, decision_context
+from onboarding.application.planned_steps import PlannedStep, in_words, planned_steps
+from onboarding.application.rules import Rules, decision_context, identity_states, with_identity_state
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
-from onboarding.domain.catalog.extension_settings import are_known, given_settings, known_settings
-from onboarding.domain.catalog.setting_templates import MachineValues
+from onboarding.domain.catalog.extension_settings import ExtensionSettings, are_known, given_settings, known_settings
+from onboarding.domain.catalog.setting_templates import MachineValues, app_settings_in
 from onboarding.domain.image.os_identification import ImageDefinition
 from onboarding.domain.json_access import mapping
 from onboarding.domain.machine.machine_facts import AgentState, InstalledExtension, MachineFacts, PowerState
 from onboarding.domain.policy.management_groups import resolve
 from onboarding.domain.policy.policy import Assignment, Policy
 from onboarding.domain.reconcile.decide import decide
-from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, RetryState, Satisfied, Stop, Wait
+from onboarding.domain.reconcile.decision import (
+    Act,
+    Decision,
+    DecisionContext,
+    IdentityState,
+    RetryState,
+    Satisfied,
+    Stop,
+    Wait,
+)
 from onboarding.domain.reconcile.row import Outcome
+from onboarding.domain.reconcile.steps.identity_step import named_identity
 from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.reconcile.taking_up import depends_on_first_seen
 from onboarding.domain.reconcile.window_question import window_text
@@ -46,6 +57,10 @@ class Forecast(Struct, frozen=True):
     """What would be done, with the reason."""
     unknown_because: str = ""
     """The missing fact that the decision depends on; empty: nothing is missing."""
+    extension: Decision | None = None
+    """The decision on the extension alone, where an identity is written first; None: `decision` is about it."""
+    steps: tuple[PlannedStep, ...] = ()
+    """What would become of each step; empty: the policy wants nothing of the machine."""
 
     @property
     def word(self) -> str:
@@ -56,12 +71,13 @@ class Forecast(Struct, frozen=True):
     def reason(self) -> str:
         if self.unknown_because:
             return self.unknown_because
+        decision = self.decision if isinstance(self.extension, (Satisfied, type(None))) else self.extension
         no_extensions = self.word not in (Outcome.OUT_OF_SCOPE, Outcome.UNSUPPORTED) and _lacks_extensions(self.context)
-        return self.decision.reason + (_NO_EXTENSIONS_GIVEN if no_extensions else "")
+        return decision.reason + (_NO_EXTENSIONS_GIVEN if no_extensions else "")
 
     @property
     def _decided(self) -> str:
-        match self.decision:
+        match self.decision if self.extension is None or isinstance(self.extension, Satisfied) else self.extension:
             case Act(step=StepKind.REMOVAL):
                 return "Remove"
             case Act():
@@ -72,6 +88,12 @@ class Forecast(Struct, frozen=True):
                 return Outcome.WAITING
             case Stop(outcome=outcome):
                 return outcome
+
+    @property
+    def words(self) -> str:
+        """The word, and what would be written: `Install (associate dcr if missing, install OmsAgentForLinux)`."""
+        written = "" if self.unknown_because else in_words(self.steps)
+        return f"{self.word} ({written})" if written else self.word
 
     @property
     def audited_first(self) -> bool:
@@ -93,7 +115,18 @@ class Forecast(Struct, frozen=True):
     def as_dict(self) -> dict[str, Any]:
         first = {"auditedFirst": True} if self.audited_first else {}
         window = {"changeWindow": self.window} if self.window else {}
-        return {"decision": self.word, "policy": self.policy.name, "reason": self.reason, **first, **window}
+        steps = [] if self.unknown_because else [step.as_dict() for step in self.steps]
+        said = {"decision": self.word, "policy": self.policy.name, "reason": self.reason, "steps": steps}
+        return {**said, **self._problem(), **first, **window}
+
+    def _problem(self) -> dict[str, Any]:
+        problem = None if self.unknown_because else getattr(self.decision, "problem", None)
+        return {"cause": problem.cause.value, "advice": problem.advice} if problem else {}
+
+    @property
+    def advice(self) -> str:
+        """What a person should do about it; empty: nothing."""
+        return str(self._problem().get("advice", ""))
 
     def differs(self, other: Forecast) -> bool:
         """Whether something else would be done, or the same with other settings."""
@@ -101,7 +134,8 @@ class Forecast(Struct, frozen=True):
 
     def _effect(self) -> tuple[Any, ...]:
         policy = self.policy
-        return self.word, policy.name, dict(policy.settings), dict(policy.protected_settings), policy.reconnect
+        settings = dict(policy.settings), dict(policy.protected_settings)
+        return self.word, policy.name, *settings, policy.reconnect, self.context.needs, self.steps
 
 
 def forecast(
@@ -112,18 +146,54 @@ def forecast(
     if facts.agent is AgentState.NOT_EXPANDED:
         facts = replace(facts, power=PowerState.RUNNING, agent=AgentState.READY)
     assigned = resolve(rules.policies, {}).assign(facts, now)
-    return tuple(_forecast_assignment(rules, facts, assignment, now, definition) for assignment in assigned)
+    rules = _with_rule_names(rules, assigned)
+    contexts = [_context(rules, facts, assignment, now, definition) for assignment in assigned]
+    identities = identity_states(facts, [context for context, _ in contexts]) if _says_identities(facts) else {}
+    return tuple(
+        _forecast_assignment(rules, facts, assignment, now, definition, identities.get(context.entry.name))
+        for assignment, (context, _) in zip(assigned, contexts, strict=True)
+    )
+
+
+def _with_rule_names(rules: Rules, assigned: Sequence[Assignment]) -> Rules:
+    """The rules with `{NAME}` for each data collection rule whose app setting is missing here."""
+    named = {name: f"{{{name}}}" for each in assigned for name in app_settings_in(list(each.policy.associations.rules))}
+    given = {name: value for name, value in rules.app_settings.items() if value}
+    return replace(rules, app_settings={**rules.app_settings, **{n: named[n] for n in named if n not in given}})
+
+
+def _says_identities(facts: MachineFacts) -> bool:
+    """Whether the body says which identities the machine has. ARM leaves the key out of a body without any; lists of
+    Resource Graph and `az` have it, unless somebody selected other columns."""
+    return "identity" in facts.body or not _is_list_row(facts.body)
+
+
+def _context(
+    rules: Rules, facts: MachineFacts, assignment: Assignment, now: datetime, definition: ImageDefinition | None
+) -> tuple[DecisionContext, ExtensionSettings]:
+    retry = RetryState(None, assignment.policy.waits, now)
+    context, settings = decision_context(rules, facts, assignment, retry, definition=definition)
+    return _with_known_settings(context, rules.app_settings), settings
 
 
 def _forecast_assignment(
-    rules: Rules, facts: MachineFacts, assignment: Assignment, now: datetime, definition: ImageDefinition | None
+    rules: Rules,
+    facts: MachineFacts,
+    assignment: Assignment,
+    now: datetime,
+    definition: ImageDefinition | None,
+    identity: IdentityState | None,
 ) -> Forecast:
     def decided(*extensions: InstalledExtension) -> Forecast:
         seen = replace(facts, extensions=extensions)
-        retry = RetryState(None, assignment.policy.waits, now)
-        context, _ = decision_context(rules, seen, assignment, retry, definition=definition)
-        context = _with_known_settings(context, rules.app_settings)
-        return Forecast(context, decide(context))
+        context, settings = _context(rules, seen, assignment, now, definition)
+        if identity is not None:
+            context, _ = with_identity_state(rules, context, settings, identity)
+            context = _with_known_settings(context, rules.app_settings)
+        decision, alone = decide(context), decide(replace(context, identity=None))
+        steps = planned_steps(context, alone, identities_known=_says_identities(facts))
+        first = isinstance(decision, Act) and decision.step is StepKind.IDENTITY
+        return Forecast(context, decision, extension=alone if first else None, steps=steps)
 
     entry = rules.entry_of(assignment.policy)
     unclear = _unclear_extensions(facts, entry)
@@ -150,8 +220,11 @@ def _unclear_extensions(facts: MachineFacts, entry: CatalogueEntry) -> list[Inst
 def _lacks_extensions(context: DecisionContext) -> bool:
     """Whether the body leaves out the VM's extensions. Rows of Resource Graph and of `az` lists, which have a resource
     group, do; in a body of ARM's own, no extensions means that the VM has none."""
-    body = context.facts.body
-    return "resources" not in body and ("resourceGroup" in body or "resourceGroup" in mapping(body.get("properties")))
+    return "resources" not in context.facts.body and _is_list_row(context.facts.body)
+
+
+def _is_list_row(body: Mapping[str, Any]) -> bool:
+    return "resourceGroup" in body or "resourceGroup" in mapping(body.get("properties"))
 
 
 def _may_be_entry(extension: InstalledExtension, entry: CatalogueEntry) -> bool:
@@ -172,5 +245,6 @@ def _with_known_settings(context: DecisionContext, app_settings: Mapping[str, st
     given = given_settings(context.entry, policy)
     if all(are_known(settings, app_settings) for settings in given.values()):
         return context
-    known = known_settings(given["settings"], app_settings, MachineValues.of(context.facts))
+    named = named_identity(context.identity.fit) if context.identity else ""
+    known = known_settings(given["settings"], app_settings, MachineValues.of(context.facts, named))
     return replace(context, problems=(), settings=known)

@@ -145,9 +145,13 @@ class CountedRows(Struct, frozen=True):
         return {outcome: counts[outcome] for outcome in Outcome if counts[outcome]}
 
     @property
-    def existing_machines(self) -> int:
-        """How many are only audited since their machine is older than the policy."""
-        return sum(rows for kind, rows in self.kinds.items() if kind.cause == Cause.EXISTING_MACHINE)
+    def existing_machines(self) -> Mapping[str, int]:
+        """How many are only audited since their machine is older than the policy, by the policy's name."""
+        counts: Counter[str] = Counter()
+        for kind, rows in self.kinds.items():
+            if kind.outcome is Outcome.AUDITED and kind.cause == Cause.EXISTING_MACHINE:
+                counts[kind.policy] += rows
+        return dict(sorted(counts.items()))
 
 
 async def matching_totals(ledger: LedgerReader, query: RowQuery, now: datetime, *, exact: bool = False) -> CountedRows:

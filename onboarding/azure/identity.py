@@ -66,11 +66,11 @@ def credential(cloud: Cloud, client_id: str, environment: Mapping[str, str]) -> 
     return Tokens(chain, timeout_s=_DEVELOPER_TIMEOUT_S)
 
 
-async def object_id(credential: AsyncTokenCredential) -> str:
-    """The object id of whoever the credential signs in, as its token for storage says; empty if there is no token, or
+async def object_id(credential: AsyncTokenCredential, scope: str = STORAGE_SCOPE) -> str:
+    """The object id of whoever the credential signs in, as its token for a scope says; empty if there is no token, or
     if it does not say it. Nothing else of the token is read."""
     try:
-        content = (await credential.get_token(STORAGE_SCOPE)).token.split(".")[1]
+        content = (await credential.get_token(scope)).token.split(".")[1]
         found = json.loads(urlsafe_b64decode(content + "=" * (-len(content) % 4)))["oid"]
     except (AzureError, ValueError, LookupError, TypeError):
         return ""

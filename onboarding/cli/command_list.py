@@ -23,6 +23,15 @@ class CommandHelp(NamedTuple):
 
 
 COMMANDS: Mapping[str, CommandHelp] = {
+    "changes": CommandHelp(
+        "machines.changes",
+        "show what was written to Azure, when, why and by whose hand",
+        (
+            "onboard changes --since 2h",
+            "onboard changes -g app-rg -n web01",
+            "onboard changes --policy linux-monitoring --step extension -o csv",
+        ),
+    ),
     "check": CommandHelp(
         "images.check",
         "say whether an extension supports an image, and why",
@@ -60,6 +69,15 @@ COMMANDS: Mapping[str, CommandHelp] = {
         "update the generated parts of a documentation page",
         ("onboard document --check", "onboard document docs/supported-images.md"),
     ),
+    "enforce": CommandHelp(
+        "machines.enforce",
+        "take up VMs that are older than a policy, which only audits them",
+        (
+            "onboard enforce linux-monitoring --dry-run",
+            "onboard enforce linux-monitoring -g app-rg --limit 100",
+            "onboard enforce linux-monitoring web01 web02 --yes -o jsonl",
+        ),
+    ),
     "errors": CommandHelp(
         "failures.errors",
         "list the exit codes of an extension and what they mean",
@@ -92,6 +110,15 @@ COMMANDS: Mapping[str, CommandHelp] = {
         "machines.logs",
         "show the extension handler's log on the VM, with explanations",
         ("onboard logs -g app-rg -n web01", "onboard logs web01 --lines 100"),
+    ),
+    "migration": CommandHelp(
+        "operations.migration",
+        "show how far VMs are on the way from one agent to another",
+        (
+            "onboard migration",
+            "onboard migration --list both -o csv",
+            "onboard migration --from oms-agent-linux --to azure-monitor",
+        ),
     ),
     "pause": CommandHelp(
         "operations.pause",
@@ -152,7 +179,7 @@ COMMANDS: Mapping[str, CommandHelp] = {
     ),
     "template": CommandHelp(
         "export.template",
-        "print the extension as part of an ARM or Bicep template",
+        "print identity, associations and extension for an ARM or Bicep template",
         (
             "onboard template",
             "onboard template --placement root --complete --vm web01 --format bicep",

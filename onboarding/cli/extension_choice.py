@@ -29,7 +29,8 @@ def chosen_extensions(name: str) -> tuple[UsedExtension, ...]:
         return found
     problem = f"no policy of the folder {as_written(folder, 200)} uses an extension"
     known = known_names("extensions", rules.catalogue)
-    correct = f"; or correct the folder: {problems[0]}" if problems else ""
+    reasons = (*problems, *(policy.off for policy in rules.policies.policies if policy.inactive))
+    correct = f"; or correct the folder: {reasons[0]}" if reasons else ""
     raise BadInput("", problem, f"give --extension NAME ({known}){correct}")
 
 

@@ -5,29 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from onboarding.domain.reconcile.steps.association_step import API_VERSION
 from onboarding.export.extension_template import (
     EXTENSIONS,
     MACHINE_VERSION,
     MACHINES,
-    Expression,
     ExtensionTemplate,
-    Parameter,
     Placement,
 )
+from onboarding.export.step_resources import AssociationResource
+from onboarding.export.template_values import Expression, Parameter
 
 _SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
 
 
-def arm_template(template: ExtensionTemplate) -> dict[str, Any]:
-    """The extension's resource, or the whole template around it."""
+def arm_template(template: ExtensionTemplate) -> dict[str, Any] | list[dict[str, Any]]:
+    """The extension's resource, or the whole template around it. With an identity or associations, the resource alone
+    becomes the list of all resources, or, nested, the part of the VM's resource that has them."""
     extension = _extension(template)
+    steps = [*(_association(template, each) for each in template.associations), extension]
+    nested = template.placement is Placement.NESTED
     if not template.complete:
-        return extension
+        if template.is_alone:
+            return extension
+        return {**_identity(template), "resources": steps} if nested else [*_existing(template), *steps]
     return {
         "$schema": _SCHEMA,
         "contentVersion": "1.0.0.0",
         "parameters": arm_parameters(template.parameters),
-        "resources": [extension if template.placement is Placement.ROOT else _machine(template, extension)],
+        "resources": [_machine(template, steps)] if nested else [*_existing(template), *steps],
     }
 
 
@@ -46,20 +52,51 @@ def _extension(template: ExtensionTemplate) -> dict[str, Any]:
         "dependsOn": [_value(_dependency(template.machine))],
         "properties": _value(template.properties()),
     }
-    if template.complete and not nested:
+    if template.complete and not nested and not template.identity:
         # The VM is not in this template, and ARM refuses a dependency on a resource that is not.
         del resource["dependsOn"]
     return resource
 
 
-def _machine(template: ExtensionTemplate, extension: dict[str, Any]) -> dict[str, Any]:
+def _association(template: ExtensionTemplate, association: AssociationResource) -> dict[str, Any]:
+    nested = template.placement is Placement.NESTED
+    name = association.name.arm if isinstance(association.name, Expression) else f"'{association.name}'"
+    machine = template.machine.arm if isinstance(template.machine, Expression) else f"'{template.machine}'"
+    below = "'Microsoft.Insights/', " if nested else f"{machine}, '/Microsoft.Insights/', "
+    kind = "providers/dataCollectionRuleAssociations"
+    resource = {
+        "type": kind if nested else f"{MACHINES}/{kind}",
+        "name": _value(Expression(f"concat({below}{name})", "")),
+        "apiVersion": API_VERSION,
+        "dependsOn": [_value(_dependency(template.machine))],
+        "properties": _value(association.filled()),
+    }
+    if template.complete and not nested and not template.identity:
+        del resource["dependsOn"]
+    return resource
+
+
+def _identity(template: ExtensionTemplate) -> dict[str, Any]:
+    return {"identity": _value(template.identities)} if template.identity else {}
+
+
+def _existing(template: ExtensionTemplate) -> list[dict[str, Any]]:
+    """The VM that is there, with its identities; left out if the policy adds none."""
+    if not template.identity:
+        return []
+    head = {"type": MACHINES, "name": _value(template.machine), "apiVersion": MACHINE_VERSION}
+    return [{**head, "location": _value(template.region), **_identity(template)}]
+
+
+def _machine(template: ExtensionTemplate, inside: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "type": MACHINES,
         "name": _value(template.machine),
         "apiVersion": MACHINE_VERSION,
         "location": _value(template.region),
+        **_identity(template),
         "properties": _value(template.new_machine()),
-        "resources": [extension],
+        "resources": inside,
     }
 
 

@@ -6,23 +6,24 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from onboarding.domain.reconcile.steps.association_step import API_VERSION
 from onboarding.export.extension_template import (
     EXTENSIONS,
     MACHINE_VERSION,
     MACHINES,
-    Expression,
     ExtensionTemplate,
-    Parameter,
     Placement,
-    bicep_text,
 )
+from onboarding.export.step_resources import ASSOCIATIONS
+from onboarding.export.template_values import Expression, Parameter, bicep_text
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _VM = Expression("", "vm")
 
 
 def bicep_template(template: ExtensionTemplate) -> str:
-    """The extension as a resource: at the root with its VM, nested alone, or nested in a new VM."""
+    """The VM's identity, the associations and the extension: at the root with the VM, nested in it, or nested in a new
+    VM. Each form compiles."""
     blocks = [*(_parameter(parameter) for parameter in template.parameters), *_resources(template)]
     return "\n\n".join(blocks) + "\n"
 
@@ -30,18 +31,34 @@ def bicep_template(template: ExtensionTemplate) -> str:
 def _resources(template: ExtensionTemplate) -> Iterator[str]:
     name = {"name": template.entry.resource_name}
     body = {"location": template.region, "properties": template.properties()}
+    agent = template.entry.api_version
     if template.placement is Placement.ROOT:
-        yield _resource("vm", MACHINES, MACHINE_VERSION, {"name": template.machine}, existing=True)
-        yield _resource("agent", EXTENSIONS, template.entry.api_version, {"parent": _VM, **name, **body})
+        yield _machine(template)
+        yield from _associations(template)
+        yield _resource("agent", EXTENSIONS, agent, {"parent": _VM, **name, **body})
         return
-    extension = _resource("agent", "extensions", template.entry.api_version, {**name, **body})
-    if not template.complete:
-        yield extension
-        return
-    machine = {"name": template.machine, "location": template.region, "properties": template.new_machine()}
-    whole = _resource("vm", MACHINES, MACHINE_VERSION, machine)
-    inside = "\n".join(f"  {line}" for line in extension.splitlines())
-    yield f"{whole.removesuffix('}')}\n{inside}\n}}"
+    inside = _resource("agent", "extensions", agent, {**name, **body}).splitlines()
+    whole = _machine(template).removesuffix("}")
+    yield "\n".join([whole.rstrip("\n"), *(f"  {line}" for line in inside), "}"])
+    yield from _associations(template)
+
+
+def _machine(template: ExtensionTemplate) -> str:
+    """The VM: a new one in a whole nested template, else the one that is there."""
+    identity = {"identity": template.identities} if template.identity else {}
+    place: dict[str, Any] = {"name": template.machine}
+    if template.complete and template.placement is Placement.NESTED:
+        place |= {"location": template.region, **identity, "properties": template.new_machine()}
+    elif identity:
+        place |= {"location": template.region, **identity}
+    return _resource("vm", MACHINES, MACHINE_VERSION, place, existing=len(place) == 1)
+
+
+def _associations(template: ExtensionTemplate) -> Iterator[str]:
+    for number, each in enumerate(template.associations, 1):
+        symbol = f"association{number if number > 1 else ''}"
+        body = {"name": each.name, "scope": _VM, "properties": each.filled()}
+        yield _resource(symbol, ASSOCIATIONS, API_VERSION, body)
 
 
 def _resource(symbol: str, type_: str, version: str, body: Mapping[str, Any], *, existing: bool = False) -> str:

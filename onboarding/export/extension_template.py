@@ -7,9 +7,6 @@ their languages.
 
 from __future__ import annotations
 
-import json
-import re
-import shlex
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
@@ -19,20 +16,12 @@ from msgspec import Struct, field
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, handler_properties
 from onboarding.domain.catalog.setting_templates import has_machine_template, split
 from onboarding.domain.machine.machine_facts import OsType
-from onboarding.domain.resource_id import VmId
+from onboarding.export.step_resources import AssociationResource
+from onboarding.export.template_values import Expression, Parameter, literal
 
 EXTENSIONS = "Microsoft.Compute/virtualMachines/extensions"
 MACHINES = "Microsoft.Compute/virtualMachines"
 MACHINE_VERSION = "2024-07-01"
-
-
-_ESCAPES = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t", "${": "\\${"}
-_SPECIAL = re.compile("|".join(re.escape(text) for text in _ESCAPES))
-
-
-def bicep_text(text: str) -> str:
-    """A text as Bicep writes it."""
-    return f"'{_SPECIAL.sub(lambda found: _ESCAPES[found[0]], text)}'"
 
 
 class Placement(StrEnum):
@@ -40,27 +29,6 @@ class Placement(StrEnum):
 
     NESTED = "nested"
     ROOT = "root"
-
-
-class Expression(Struct, frozen=True):
-    """An expression that the deployment computes, in both languages."""
-
-    arm: str
-    bicep: str
-
-
-class Parameter(Struct, frozen=True):
-    """A parameter of the template."""
-
-    name: str
-    description: str
-    secure: bool = False
-    default: str | Expression | None = None  # None if the deployment must give a value
-    type: str = "string"  # in the words of templates
-
-    @property
-    def reference(self) -> Expression:
-        return Expression(f"parameters('{self.name}')", self.name)
 
 
 class ExtensionTemplate(Struct, frozen=True):
@@ -73,12 +41,15 @@ class ExtensionTemplate(Struct, frozen=True):
     public: Mapping[str, Any] = field(default_factory=dict)  # with a `Parameter` for each value that is not known
     protected: Mapping[str, Any] = field(default_factory=dict)  # with a `Parameter` for each text
     complete: bool = False  # a whole template, not the resource alone
+    identity: Mapping[str, Any] = field(default_factory=dict)  # of the VM's resource; empty: it is left as it is
+    associations: tuple[AssociationResource, ...] = ()
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """The parameters: of a whole template everything that differs from VM to VM, of a resource alone as few as
         possible."""
         settings = (*_parameters_in(self.public), *_parameters_in(self.protected))
+        settings = (*self._identities, *(each for a in self.associations for each in a.parameters), *settings)
         if not self.complete:
             where = [] if self.vm else [_VM_NAME]
             return (*where, *settings)
@@ -101,6 +72,23 @@ class ExtensionTemplate(Struct, frozen=True):
     def _new_machine(self) -> tuple[Parameter, ...]:
         secret = _PASSWORD if self.entry.os_type is OsType.WINDOWS else _SSH_KEY
         return (*_NEW_MACHINE, secret, _NETWORK_INTERFACE)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the policy wants nothing besides the extension."""
+        return not self.identity and not self.associations
+
+    @property
+    def _identities(self) -> tuple[Parameter, ...]:
+        """The parameter for the identities of a VM that is there."""
+        if not self.identity or (self.complete and self.placement is Placement.NESTED):
+            return ()
+        return (Parameter(_IDENTITY.name, _IDENTITY.description, default=self.identity, type="object"),)
+
+    @property
+    def identities(self) -> Mapping[str, Any] | Expression:
+        """The `identity` of the VM's resource."""
+        return self._identities[0].reference if self._identities else self.identity
 
     @property
     def machine(self) -> str | Expression:
@@ -137,8 +125,8 @@ class ExtensionTemplate(Struct, frozen=True):
 
     def _computed(self, text: str) -> Expression:
         """The expression for a text with templates of the machine."""
-        machine = self.machine if isinstance(self.machine, Expression) else _literal(self.machine)
-        region = self.region if isinstance(self.region, Expression) else _literal(self.region)
+        machine = self.machine if isinstance(self.machine, Expression) else literal(self.machine)
+        region = self.region if isinstance(self.region, Expression) else literal(self.region)
         values = {
             "machine.id": Expression(
                 f"resourceId('{MACHINES}', {machine.arm})", f"resourceId('{MACHINES}', {machine.bicep})"
@@ -147,7 +135,7 @@ class ExtensionTemplate(Struct, frozen=True):
             "machine.location": region,
         }
         pieces = [
-            values.get(piece, _literal(f"{{{piece}}}")) if index % 2 else _literal(piece)
+            values.get(piece, literal(f"{{{piece}}}")) if index % 2 else literal(piece)
             for index, piece in enumerate(split(text))
             if piece
         ]
@@ -199,13 +187,11 @@ def _parameters_in(value: Any) -> Iterator[Parameter]:
             yield from _parameters_in(each)
 
 
-def _literal(text: str) -> Expression:
-    """A text inside of an expression."""
-    escaped = text.replace("'", "''")
-    return Expression(f"'{escaped}'", bicep_text(text))
-
-
 _VM_NAME = Parameter("vmName", "Name of the VM.")
+_IDENTITY = Parameter(
+    "vmIdentity",
+    "All identities of the VM after the deployment. Name those that it has too: what is left out may be taken away.",
+)
 _GROUPS_LOCATION = Expression("resourceGroup().location", "resourceGroup().location")
 _NEW_MACHINE = (
     Parameter("vmSize", "Size of the VM.", default="Standard_D2s_v3"),
@@ -221,29 +207,6 @@ _NETWORK_INTERFACE = Parameter("networkInterfaceId", "Resource id of the network
 
 # The names of all parameters that are no settings.
 RESERVED = frozenset(
-    each.name for each in (_VM_NAME, Parameter("location", ""), *_NEW_MACHINE, _SSH_KEY, _PASSWORD, _NETWORK_INTERFACE)
+    each.name
+    for each in (_VM_NAME, Parameter("location", ""), *_NEW_MACHINE, _SSH_KEY, _PASSWORD, _NETWORK_INTERFACE, _IDENTITY)
 )
-
-
-def az_extension_set(
-    vm: VmId, entry: CatalogueEntry, name: str, public: Mapping[str, Any], protected: Mapping[str, Any]
-) -> str:
-    """The command `az vm extension set`, with settings that show no secret. Its `--name` is the extension's type, not
-    the resource's name."""
-    arguments = [
-        ("--subscription", vm.subscription),
-        ("--resource-group", vm.resource_group),
-        ("--vm-name", vm.name),
-        ("--name", entry.type),
-        ("--extension-instance-name", name),
-        ("--publisher", entry.publisher),
-        *([("--version", entry.version)] if entry.version else []),
-        ("--protected-settings", json.dumps(dict(protected))),
-        ("--settings", json.dumps(dict(public))),
-    ]
-    lines = [f"{option} {shlex.quote(value)}" for option, value in arguments]
-    if not entry.auto_upgrade_minor_version:
-        lines.append("--no-auto-upgrade-minor-version true")
-    if entry.enable_automatic_upgrade is not None:
-        lines.append(f"--enable-auto-upgrade {str(entry.enable_automatic_upgrade).lower()}")
-    return " \\\n  ".join(["az vm extension set", *lines])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from copy import replace
 from typing import Any
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
@@ -11,19 +12,20 @@ from onboarding.domain.catalog.extension_settings import are_known, given_settin
 from onboarding.domain.catalog.setting_schema import Path, schema_at, written
 from onboarding.domain.catalog.setting_templates import MachineValues, fill, machine_templates_in
 from onboarding.domain.policy.policy import Policy
-from onboarding.export.extension_template import RESERVED, Parameter
+from onboarding.export.extension_template import RESERVED
+from onboarding.export.template_values import Parameter
 
 _ARM_TYPES = {"object": "object", "array": "array", "boolean": "bool", "integer": "int"}
-# Each value is its own template, so that the templates of the machine stay for the deployment to compute. A template
-# knows no identity.
+# Each value is its own template, so that the templates of the machine stay for the deployment to compute.
 _ANY_MACHINE = MachineValues("{machine.id}", "{machine.name}", "{machine.location}")
 
 
 def template_settings(
-    entry: CatalogueEntry, policy: Policy, app_settings: Mapping[str, str]
+    entry: CatalogueEntry, policy: Policy, app_settings: Mapping[str, str], identity: str = ""
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The public and the protected settings. What is secret, or not known here, is a `Parameter`, and so is a required
-    setting that the policy leaves out."""
+    setting that the policy leaves out. `identity` is the id of the one that the settings must name; empty: none."""
+    machine = replace(_ANY_MACHINE, identity_id=identity)
     names = _Names()
     made = []
     for group, values in given_settings(entry, policy).items():
@@ -31,7 +33,7 @@ def template_settings(
         secrets = {path for path, _ in entry.secret_values(group, values)}
 
         def parameter(path: Path, text: Any, secrets: set[Path] = secrets, protected: bool = protected) -> Any:
-            if not all(_ANY_MACHINE.value(name) for name in machine_templates_in(text)):
+            if not all(machine.value(name) for name in machine_templates_in(text)):
                 return text  # `fill` leaves it out
             secure = path in secrets or (protected and isinstance(text, str))
             if not secure and are_known({"": text}, app_settings):
@@ -41,7 +43,7 @@ def template_settings(
 
         tree = {name: _mapped(value, (name,), parameter) for name, value in values.items() if value is not None}
         tree |= _required(entry, group, tree, names)
-        made.append(fill(tree, app_settings, _ANY_MACHINE))
+        made.append(fill(tree, app_settings, machine))
     return made[0], made[1]
 
 

@@ -17,16 +17,24 @@ def health(configuration: Configuration, pauses: Sequence[Pause] | None = ()) ->
     """JSON: `status` (`healthy` or `unhealthy`), `problems`, `policies`, `pauses`, `notices`, `version`. A pause is no
     problem, since a person wanted it; None: the pauses could not be read."""
     policies = configuration.rules.policies.policies
-    entries = {name: configuration.rules.catalogue[name] for policy in policies for name in policy.extensions}
+    active = [policy for policy in policies if not policy.inactive]
+    entries = {name: configuration.rules.catalogue[name] for policy in active for name in policy.extensions}
+    off = [f"{policy.off}; it installs nothing, and what is there stays" for policy in policies if policy.inactive]
     return {
         "status": "unhealthy" if configuration.problems else "healthy",
         "problems": list(configuration.problems),
         "policies": [
-            {"name": policy.name, "effect": policy.effect.value, "extension": _extension_of(policy)}
+            {
+                "name": policy.name,
+                "effect": policy.effect.value,
+                "extension": _extension_of(policy),
+                "active": not policy.inactive,
+                **({"because": policy.inactive} if policy.inactive else {}),
+            }
             for policy in policies
         ],
         "pauses": None if pauses is None else [_pause(each) for each in pauses],
-        "notices": [entry.retired for entry in entries.values() if entry.retired],
+        "notices": [*off, *(entry.retired for entry in entries.values() if entry.retired)],
         "version": _version(),
     }
 

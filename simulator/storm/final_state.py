@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from simulator.arm import Kind
 from simulator.demo.fleet import Expectation, Member
-from simulator.demo.ledger import Ledger
+from simulator.demo.ledger import Ledger, Row
 from simulator.laptop import Laptop
-from simulator.storm.evidence import lacking, silent
+from simulator.storm.evidence import lacking, silent, unproved
+from simulator.storm.gaps import sort_gaps
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import ExpectedRow, FinalState
 from simulator.storm.others import Others
 from simulator.storm.storage import checks, everything
-from simulator.storm.targets import AGENTS, OMS, Target, expected, wanted
+from simulator.storm.targets import AGENTS, OMS, TARGETS, Target, expected, wanted
 
 # The protected setting of the storm's own catalogue entry.
 SECRETS = {"INVENTORY_TOKEN": secrets.token_urlsafe(32)}
@@ -33,9 +34,10 @@ async def read_final_state(
     storage: Path,
     outages: int = 0,
     touched: Iterable[str] = (),
+    migrating: Container[str] = (),
 ) -> FinalState:
     """Everything that the invariant is checked on. Stops the hosts and Azurite, whose data is in `storage`.
-    `touched` are the VMs whose identities somebody else changed."""
+    `touched` are the VMs whose identities somebody else changed, `migrating` those from which the old agent may go."""
     await hosts.stop()
     async with Ledger(laptop.azurite.connection_string) as ledger:
         rows, machines = await ledger.rows(), await ledger.machines()
@@ -55,6 +57,9 @@ async def read_final_state(
         silent=silent(laptop.arm, rows) if hosts.steps else {},
         refused={each.action for each in laptop.arm.scopes.needed if each.principal == ours and not each.granted},
         touched={(vm, agent.handler) for vm in touched for agent in AGENTS},
+        gaps=sort_gaps(laptop.arm, rows),
+        removed=_removed_wrongly(laptop, migrating),
+        despite_pause=hosts.sent_despite_pause(),
         outcome_events=published,
         interruptions=hosts.kills + outages,
         handled={version.name: hosts.handled(version) for version in hosts.versions},
@@ -63,10 +68,13 @@ async def read_final_state(
     )
 
 
-def expected_rows(fleet: Iterable[Member], laptop: Laptop, others: Others, *, steps: bool = True) -> list[ExpectedRow]:
+def expected_rows(
+    fleet: Iterable[Member], laptop: Laptop, others: Others, rows: Sequence[Row], *, steps: bool = True
+) -> list[ExpectedRow]:
     """The row that each VM and extension of a fleet must have, given what happened to its events and requests, and what
-    the others did to its identities."""
+    the others did to it. `rows` are those that are there: a removal waits for the row of another policy."""
     lost = {str(event["data"]["resourceUri"]).lower() for event in laptop.grid.lost}
+    waiting = unproved(laptop.arm, rows)
     return [
         ExpectedRow(
             vm=member.id,
@@ -74,9 +82,10 @@ def expected_rows(fleet: Iterable[Member], laptop: Laptop, others: Others, *, st
             extension=target.extension,
             outcome=must.outcome,
             error=must.error,
-            may_be_unknown=_may_be_unknown(must, target, lost=member.id in lost),
-            refusals=_refusals(laptop, member, target),
-            may_end=_may_end(others, member) if target in AGENTS else frozenset(),
+            may_be_unknown=_may_be_unknown(member, must, target, lost=member.id in lost, steps=steps),
+            refusals=_refusals(laptop, others, member, target),
+            may_end=_may_end(others, member, target),
+            may_wait=target is OMS and must.outcome == "Removed" and member.id in waiting,
         )
         for member in fleet
         for target in wanted(member, steps=steps)
@@ -84,26 +93,53 @@ def expected_rows(fleet: Iterable[Member], laptop: Laptop, others: Others, *, st
     ]
 
 
-def _refusals(laptop: Laptop, member: Member, target: Target) -> int:
-    return sum(
+def migrating(fleet: Iterable[Member]) -> frozenset[str]:
+    """The VMs from which the old agent may go, by id in lower case."""
+    return frozenset(each.id for each in fleet if expected(each, OMS).outcome == "Removed")
+
+
+def _removed_wrongly(laptop: Laptop, may_go: Container[str]) -> list[tuple[str, str]]:
+    """VM and name of each other extension that the product asked to remove."""
+    requests = laptop.arm.requests.select(kind=Kind.EXTENSION_DELETE, principal=laptop.arm.options.principal_id)
+    named = ((request.vm, request.path.rpartition("/")[2]) for request in requests)
+    kept = {target.resource for target in TARGETS if target is not OMS}
+    return [(vm, name) for vm, name in named if vm not in may_go or name in kept]
+
+
+def _refusals(laptop: Laptop, others: Others, member: Member, target: Target) -> int:
+    """Requests that ARM did not accept, and those that others undid, perhaps before we saw them succeed."""
+    by = others.remover if target in AGENTS else others.engine if target is OMS else None
+    undone = by.written[member.id] if by is not None else 0
+    return undone + sum(
         (request.status == 0 or request.status >= 500)
         and (
             (request.kind is Kind.EXTENSION_PUT and request.path.endswith(f"/{target.resource}"))
             or (request.kind is Kind.VM_PATCH and target in AGENTS)
+            or (request.kind is Kind.EXTENSION_DELETE and target is OMS)
         )
         for request in laptop.arm.requests.select(vm=member.id)
     )
 
 
-def _may_end(others: Others, member: Member) -> frozenset[str]:
+def _may_end(others: Others, member: Member, target: Target) -> frozenset[str]:
     """The product adds nothing where an identity was lost, and stops after the third change within a week."""
+    if target is OMS:
+        return frozenset({"contested"}) if others.engine.written[member.id] >= _CONTESTED else frozenset()
+    if target not in AGENTS:
+        return frozenset()
     lost = {"identity-lost"} if others.identities.removed[member.id] else set()
-    contested = {"contested"} if others.identities.written[member.id] >= _CONTESTED else set()
+    contested = {"contested"} if others.changes_of_agent[member.id] >= _CONTESTED else set()
     return frozenset(lost | contested)
 
 
-def _may_be_unknown(must: Expectation, target: Target, *, lost: bool) -> bool:
-    """A VM may also be deleted before its other extensions were decided."""
-    later = must.outcome == "Gone" and target is not OMS
+def _may_be_unknown(member: Member, must: Expectation, target: Target, *, lost: bool, steps: bool) -> bool:
+    """Whether no row is right. A VM may be deleted before its other extensions were decided; and only the event of its
+    creation leaves a row that says out of scope, unless another event of the VM, or a check, comes first."""
+    if must.outcome == "Gone":
+        return target is not OMS
+    if must.outcome == "OutOfScope" and any(
+        expected(member, each).outcome != must.outcome for each in wanted(member, steps=steps)
+    ):
+        return True
     aside = must.outcome == "OutOfScope" and not target.handler  # of a policy that the VM is outside of
-    return (must.outcome in _NOTHING_TO_DO and lost) or later or aside
+    return (must.outcome in _NOTHING_TO_DO and lost) or aside

@@ -1,5 +1,6 @@
 """The fleet of a storm: the demo's, VMs with Windows, and VMs of which only the guest agent knows the system. All have
-applications that get tokens, and of some the network is blocked, so that their Azure Monitor Agent sends nothing.
+applications that get tokens. Of some the network is blocked, or lets the old agent's data through alone, so that their
+Azure Monitor Agent sends nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from math import ceil
 from typing import Any
 
 from simulator.arm import Agent, Application, Guest, VmSpec
+from simulator.arm.compute.spec import UBUNTU_1604
 from simulator.demo.fleet import Expectation, Member, Story, make_fleet
+from simulator.storm.groups import Group, group_of, grouped
 from simulator.storm.targets import AMA, BESIDE, THEIRS, expected
 
 _GROUP = "rg-storm"
@@ -34,19 +37,37 @@ _KINDS: Sequence[tuple[str, Mapping[str, Any], Expectation]] = (
     ("unsaid-mute", {**_UNSAID, "guest": replace(_LINUX, agent=Agent.NAMELESS)}, Expectation("Undetermined")),
 )
 _EVERY = 8  # of the fleet, one in so many is of these kinds
+_UNSUPPORTED = 0.2  # of the machines for the new agent whose system it does not support, the share that keeps it
 _BLOCKED = 0.06  # the share of the fleet whose network is blocked
+MIGRATING = 0.33
+"""The usual share of the VMs that migrate."""
 
 # A locked package manager is locked for both agents; the third extension needs none.
 _LOCKED, _AGENTS = 55, "Microsoft.*"
 
 
-def make_storm_fleet(size: int, seed: int, subscriptions: Sequence[str]) -> tuple[Member, ...]:
-    """A fleet of that size, in the order in which its VMs are created."""
+def make_storm_fleet(
+    size: int, seed: int, subscriptions: Sequence[str], migrating: float | None = MIGRATING
+) -> tuple[Member, ...]:
+    """A fleet of that size, in the order in which its VMs are created. `migrating` is the share of those that migrate
+    from the OMS agent to the Azure Monitor Agent; None: the fleet has no groups, for policies that know none."""
     chance = random.Random(f"{seed}|storm-fleet")
     more = [_member(number, chance.choice(subscriptions)) for number in range(max(len(_KINDS), size // _EVERY))]
     members = [*make_fleet(size - len(more), seed, subscriptions, crowded=subscriptions[0]), *more]
     chance.shuffle(members)
-    return _with_blocked_networks(tuple(map(_prepared, members)))
+    fleet = tuple(map(_prepared, members))
+    if migrating is not None:
+        fleet = tuple(_supported(member, chance) for member in grouped(fleet, seed, migrating))
+    return _with_blocked_networks(fleet)
+
+
+def _supported(member: Member, chance: random.Random) -> Member:
+    """Most machines for the new agent have a system that it supports, or few would migrate."""
+    unsupported = group_of(member.spec) is not Group.OLD and expected(member, AMA).outcome == "Unsupported"
+    if not unsupported or chance.random() < _UNSUPPORTED:
+        return member
+    guest = replace(member.spec.guest, os_name="ubuntu", os_version="16.04")
+    return replace(member, spec=replace(member.spec, image=UBUNTU_1604, guest=guest))
 
 
 def _member(number: int, subscription: str) -> Member:
@@ -69,9 +90,14 @@ def _applications(subscription: str) -> tuple[Application, ...]:
 
 
 def _with_blocked_networks(fleet: Sequence[Member]) -> tuple[Member, ...]:
-    agents = [member.id for member in fleet if expected(member, AMA).outcome == "Installed"]
-    blocked = set(agents[: ceil(len(fleet) * _BLOCKED)])
-    return tuple(
-        replace(member, spec=replace(member.spec, network_blocked=True)) if member.id in blocked else member
-        for member in fleet
-    )
+    """Of VMs that migrate, the network lets the old agent's data through; of others, nothing."""
+    agents = [member for member in fleet if expected(member, AMA).outcome == "Installed"]
+    agents.sort(key=lambda member: (group_of(member.spec), member.spec.subscription))  # some of each group and scope
+    count = min(len(agents), ceil(len(fleet) * _BLOCKED))
+    blocked = {agents[number * len(agents) // count].id for number in range(count)}
+    return tuple(_blocked(member) if member.id in blocked else member for member in fleet)
+
+
+def _blocked(member: Member) -> Member:
+    migrating = group_of(member.spec) is Group.MIGRATING
+    return replace(member, spec=replace(member.spec, network_blocked=not migrating, old_endpoints_only=migrating))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from simulator.host_process import FunctionsHost
@@ -18,6 +20,8 @@ FAILED = " (Failed, "
 """What the host logs of each run that failed."""
 
 _STARTED_WITHIN = 60.0
+_STILL_AFTER = timedelta(seconds=30)
+_WRITES = ("PUT", "PATCH", "DELETE")
 _SWEEP_EVERY = 5  # seconds: short, so that a storm does not take long
 
 
@@ -31,6 +35,7 @@ class Hosts:
         self._settings = settings
         self._logs = logs
         self._front = Front()
+        self._pauses: list[tuple[datetime, datetime]] = []
         self._hosts: dict[Version, list[FunctionsHost]] = {version: [] for version in (THIS, *beside)}
 
     @property
@@ -41,6 +46,11 @@ class Hosts:
     def steps(self) -> bool:
         """Whether the policies want more than extensions: not beside a version that knows nothing else."""
         return all(version.knows_steps for version in self.versions)
+
+    @property
+    def removals(self) -> bool:
+        """Whether the policies remove agents, too."""
+        return all(version.knows_removals for version in self.versions)
 
     @property
     def kills(self) -> int:
@@ -67,6 +77,37 @@ class Hosts:
         """Stop the last hosts and give running functions time to end."""
         await asyncio.gather(*(self._end(version) for version, hosts in self._hosts.items() if hosts))
         await self._front.stop()
+
+    async def pause(self, seconds: float) -> None:
+        """A person pauses all writes, and resumes them after that many seconds."""
+        await self._command("pause", "--reason", "the storm's person wants quiet")
+        began = datetime.now(UTC)
+        await asyncio.sleep(seconds)
+        self._pauses.append((began, datetime.now(UTC)))
+        await self._command("resume")
+
+    def sent_despite_pause(self) -> list[tuple[str, str]]:
+        """VM and words of each write that was sent later than 30 seconds after the beginning of a pause."""
+        ours = self._laptop.arm.options.principal_id
+        return [
+            (request.vm, f"{request.method} {request.path} was sent {(request.at - began).seconds} s after the pause")
+            for began, ended in self._pauses
+            for request in self._laptop.arm.requests.select(principal=ours)
+            if request.method in _WRITES and request.vm and began + _STILL_AFTER <= request.at < ended
+        ]
+
+    async def _command(self, *arguments: str) -> None:
+        """Run a command of the product as a person does. Raises RuntimeError if it fails."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "onboarding", *arguments),
+            cwd=THIS.folder,
+            env={**os.environ, **self._environment(THIS)},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"onboard {' '.join(arguments)} ended with {process.returncode}: {output.decode()}")
 
     def pid(self, version: Version = THIS) -> int:
         return self._hosts[version][-1].pid
@@ -116,7 +157,7 @@ class Hosts:
     def _policies(self) -> Path:
         """All hosts have the policies of this version, unless the other one does not understand them: then all have
         those of the other."""
-        return next((each.policies for each in self.versions if not each.knows_steps), THIS.policies)
+        return next((each.policies for each in self.versions if not each.knows_removals), THIS.policies)
 
     def _output(self, version: Version) -> str:
         return "\n".join(host.output() for host in self._hosts[version])

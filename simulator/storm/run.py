@@ -25,7 +25,7 @@ from simulator.demo.report import WIDTH
 from simulator.demo.scene import Scene
 from simulator.eventgrid import Faults
 from simulator.laptop import SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings
-from simulator.storm.final_state import expected_rows, read_final_state
+from simulator.storm.final_state import expected_rows, migrating, read_final_state
 from simulator.storm.fleet import make_storm_fleet
 from simulator.storm.hosts import FAILED, Hosts
 from simulator.storm.invariant import FinalState, Finding, judge
@@ -36,6 +36,7 @@ from simulator.storm.versions import Version, export
 _ROWS_EACH = 3
 _UNHEARD = ("Microsoft.Insights/*",)  # no source shows such events
 _JITTER = 60.0  # simulated seconds by which events are late, and so out of order
+_PAUSE = 60.0  # seconds that each pause may add
 _LIMIT = 90.0  # seconds, and one more for each VM: two storms may run concurrently on two cores
 
 
@@ -54,7 +55,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _one(args: argparse.Namespace, seed: int, beside: Sequence[Version], console: Console) -> Report:
     storm_options = StormOptions(
-        seed, args.faults, args.duplicates, args.lost, args.kills, copies=args.copies, outages=args.outages
+        seed,
+        args.faults,
+        args.duplicates,
+        args.lost,
+        args.kills,
+        copies=args.copies,
+        outages=args.outages,
+        pauses=args.pauses,
+        migrating=args.migrating,
     )
     with TemporaryDirectory(prefix="storm-") as folder:
         return asyncio.run(storm(storm_options, args.vms, Path(folder), console, beside))
@@ -102,7 +111,8 @@ async def storm(
     """One storm over a fleet of that size; its files are written to `folder`. Hosts of the versions `beside` this one
     take part. It ends after `limit` seconds; None: after the limit of a fleet of that size."""
     began = time.monotonic()
-    scene = Scene(make_storm_fleet(vms, storm_options.seed, tuple(SUBSCRIPTIONS)))
+    share = storm_options.migrating if all(version.knows_removals for version in beside) else None
+    scene = Scene(make_storm_fleet(vms, storm_options.seed, tuple(SUBSCRIPTIONS), share))
     events = Faults(
         storm_options.duplicates, storm_options.copies, storm_options.lost, jitter=_JITTER, unheard=_UNHEARD
     )
@@ -116,17 +126,19 @@ async def storm(
             console.print("Starting the functions hosts", highlight=False)
             await hosts.start()
             with progress_for(console, vms, _ROWS_EACH) as progress:
-                await storm_run.run(ledger, progress, limit or _LIMIT + vms)
+                await storm_run.run(ledger, progress, limit or _LIMIT + vms + _PAUSE * storm_options.pauses)
         finally:
             await hosts.stop()
         entities = await ledger.everything()
+        rows = await ledger.rows()
         final_state = await read_final_state(
             laptop,
             hosts,
-            expected_rows(scene.fleet, laptop, storm_run.others, steps=hosts.steps),
+            expected_rows(scene.fleet, laptop, storm_run.others, rows, steps=hosts.steps),
             folder / "storage",
             storm_options.outages,
             storm_run.others.identities.written,
+            migrating(scene.fleet),
         )
         findings = judge(final_state)
         return Report(
@@ -148,7 +160,8 @@ def _figures(
     outcome_events = Counter(str(event["id"]) for event in laptop.topic.events)
     return {
         "VMs": len(storm_run.fleet),
-        "policies": 3 if hosts.steps else 2,
+        "policies": 4 if hosts.removals else 3 if hosts.steps else 2,
+        "VMs that migrate": len(migrating(storm_run.fleet)),
         "events": counters.published,
         "delivered twice": counters.duplicated,
         "lost": counters.lost,
@@ -162,7 +175,9 @@ def _figures(
         "met our own writes": collisions,
         "others' changes of identities": storm_run.others.identities.written.total(),
         "tokens lost by these": final_state.others_breakages,
-        "others' removed associations": len(storm_run.others.removed),
+        "others' removed associations": len(storm_run.others.dissociated),
+        "others' removals of our installs": storm_run.others.remover.written.total(),
+        "others' installs after our removals": storm_run.others.engine.written.total(),
         "our changes of identities": requests.count(kind=Kind.VM_PATCH),
         "installed, and sends nothing": sum(final_state.silent.values()),
         "outcomes published": len(outcome_events),

@@ -25,10 +25,11 @@ from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop
 from simulator.roles import assign_shipped_roles
 from simulator.storm.evidence import lacking, prepare
 from simulator.storm.final_state import SECRETS, expected_rows
+from simulator.storm.fleet import MIGRATING
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import published_outcomes, row_is_right
 from simulator.storm.others import Others
-from simulator.storm.targets import GENERIC, IDENTITY, LINUX_RULE, NEWEST, RULE
+from simulator.storm.targets import GENERIC, IDENTITY, LINUX_RULE, NEWEST, RULE, WORKSPACE_ID
 
 FAULTS = ROOT / "samples" / "faults" / "storm.yaml"
 DURATIONS = ROOT / "samples" / "durations" / "storm.yaml"
@@ -40,6 +41,7 @@ SETTINGS = {
     "AMA_IDENTITY_ID": IDENTITY,
     "DATA_COLLECTION_RULE_ID": RULE,
     "LINUX_RULE_ID": LINUX_RULE,
+    "LOG_ANALYTICS_WORKSPACE_ID": WORKSPACE_ID,
     **SECRETS,
 }
 
@@ -49,6 +51,7 @@ _CALM_ROUNDS = 4  # polls in a row at which nothing is left to do
 _OUTAGE = 2.0
 _DOWN_TIME = 0.5  # seconds between the kill of a host and the start of the next
 _CHANGES_AFTER = 120.0  # simulated seconds for which they go on after the last VM's story
+_PAUSED = 36.0  # seconds: a little longer than the 30 within which every write has to stop
 _REQUESTS_EACH = 2.5  # less than the requests of each VM, so that every kill happens
 
 
@@ -69,8 +72,12 @@ class StormOptions:
     """How often a duplicated event is delivered."""
     outages: int = 0
     """How often storage is unreachable for some seconds."""
+    pauses: int = 0
+    """How often a person pauses all writes, and resumes them after some time."""
     without: str = ""
     """An operation that the app's roles do not allow; empty: they are the shipped ones."""
+    migrating: float = MIGRATING
+    """The share of the VMs that migrate from the OMS agent to the Azure Monitor Agent."""
     file: Path = FAULTS
     """The faults of ARM."""
 
@@ -109,7 +116,7 @@ class Storm:
         self._scene = scene
         self._hosts = hosts
         self._storage = asyncio.Lock()  # held while storage is unreachable
-        self.others = Others(laptop.arm, storm_options.seed)
+        self.others = Others(laptop.arm, storm_options.seed, scene.fleet)
         self.seconds = 0.0
 
     @property
@@ -122,7 +129,7 @@ class Storm:
         assign_shipped_roles(self._laptop.arm, SUBSCRIPTIONS, self._weather.without)
         self._laptop.arm.faults.add(*self._weather.rules())
         began = time.monotonic()
-        work = (self._play(), self._kill(progress), self._cut_storage(progress))
+        work = (self._play(), self._kill(progress), self._cut_storage(progress), self._pause(progress))
         tasks = [asyncio.create_task(each) for each in work]
         try:
             async with asyncio.timeout(limit):
@@ -131,6 +138,7 @@ class Storm:
             progress.say(f"The storm did not end within {limit:.0f} s")
         finally:
             self.seconds = time.monotonic() - began
+            self.others.stop_undoing()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -143,7 +151,7 @@ class Storm:
             await self._scene.play(self._laptop.arm, clock)
             await clock.sleep(_CHANGES_AFTER)
         finally:
-            self.others.stop()
+            self.others.stop_changing()
 
     async def _kill(self, progress: Progress) -> None:
         """Kill a host at each of the chosen moments, of each version in turn."""
@@ -166,6 +174,14 @@ class Storm:
                 await asyncio.sleep(_OUTAGE)
                 await asyncio.to_thread(self._laptop.azurite.reopen)
 
+    async def _pause(self, progress: Progress) -> None:
+        """Let a person pause all writes at each of the chosen moments."""
+        for moment in self._weather.moments("pauses", self._weather.pauses, len(self._scene.fleet)):
+            await self._until(moment)
+            progress.say(f"A person pauses all writes after {moment} requests to ARM, for {_PAUSED:.0f} s")
+            await self._hosts.pause(_PAUSED)
+            progress.say("The person resumes them")
+
     async def _until(self, requests: int) -> None:
         while len(self._laptop.arm.requests) < requests:  # noqa: ASYNC110  # the simulator has no event for it
             await asyncio.sleep(_WATCH)
@@ -185,7 +201,7 @@ class Storm:
 
     def _is_settled(self, rows: Sequence[Row]) -> bool:
         published = published_outcomes(self._laptop.topic.events)
-        if any((row.vm, row.extension, row.outcome) not in published for row in rows):
+        if any(row.final and (row.vm, row.extension, row.outcome) not in published for row in rows):
             return False
         found = {(row.vm, row.extension): row for row in rows}
         steps = self._hosts.steps
@@ -193,6 +209,6 @@ class Storm:
             row_is_right(expected_row, row)
             if (row := found.get((expected_row.vm, expected_row.extension)))
             else expected_row.may_be_unknown
-            for expected_row in expected_rows(self._scene.fleet, self._laptop, self.others, steps=steps)
+            for expected_row in expected_rows(self._scene.fleet, self._laptop, self.others, rows, steps=steps)
         )
         return right and not any(lacking(self._laptop.arm, rows, steps=steps).values())

@@ -1,6 +1,6 @@
-"""What the storm's policies want: the OMS agent; the Azure Monitor Agent for Linux and Windows, with an identity and a
-rule; and an extension that the policy folder's own catalogue entry describes. And the outcome that each must have on
-each VM.
+"""What the storm's policies want: the OMS agent, or that it goes; the Azure Monitor Agent for Linux and Windows, with
+an identity and a rule; and an extension that the policy folder's own catalogue entry describes. And the outcome that
+each must have on each VM.
 
 The outcomes follow from the fleet's own description and from the handlers of the simulated artifact repository. No code
 of the product is used.
@@ -16,6 +16,7 @@ from simulator.arm.compute.artifacts import Artifacts, Handler, Release
 from simulator.arm.insights.agent_settings import LINUX_AGENT, WINDOWS_AGENT
 from simulator.arm.options import OMS_HANDLER
 from simulator.demo.fleet import Expectation, Member
+from simulator.storm.groups import WITHOUT_HEARTBEAT, Group, group_of
 
 # The newest versions in the artifact repository during a storm: those that the policies' support tables describe.
 NEWEST = {OMS_HANDLER: "1.3"}
@@ -31,9 +32,11 @@ RULE, LINUX_RULE = f"{_RULES}/dcr-all", f"{_RULES}/dcr-linux"
 IDENTITY = f"{_IDENTITIES}/id-ama"
 # Identities of somebody else, whose applications name them.
 THEIRS = tuple(f"{_IDENTITIES}/id-app-{number}" for number in range(1, 4))
+# The workspace in which the policies look for heartbeats.
+WORKSPACE_ID = "0b5e4a52-0000-4000-8000-0000000000b2"
 # In this subscription the policy adds its identity beside others, so an application that names none may lose its token;
 # and all its machines get the rule for Linux, so the agent of one with Windows sends nothing.
-BESIDE = "00000000-0000-4000-8000-000000000002"
+BESIDE = WITHOUT_HEARTBEAT
 _OPEN = {False: "policy:new-agent", True: "policy:new-agent-beside"}
 
 
@@ -65,10 +68,15 @@ def wanted(member: Member, *, steps: bool = True) -> Sequence[Target]:
 
 
 def expected(member: Member, target: Target) -> Expectation:
-    """The expected outcome of that target on that VM. The fleet names the first; the others follow from it."""
+    """The expected outcome of that target on that VM. The fleet names that of an OMS agent that is to be installed; the
+    others follow from it."""
     spec, of_oms = member.spec, member.expected
-    if target is OMS or of_oms.outcome == "Gone" or (of_oms.outcome == "OutOfScope" and not _is_windows(spec)):
+    if of_oms.outcome == "Gone" or (of_oms.outcome == "OutOfScope" and not _is_windows(spec)):
         return of_oms
+    if _is_of_another_group(group_of(spec), target):
+        return Expectation("OutOfScope")
+    if target is OMS:
+        return _removed(member) if group_of(spec) is Group.MIGRATING else of_oms
     if target.extension == _OPEN[spec.subscription != BESIDE]:
         return Expectation("OutOfScope")
     if _is_windows(spec) and target is not AMA_WINDOWS:
@@ -84,11 +92,26 @@ def expected(member: Member, target: Target) -> Expectation:
     return Expectation("Installed") if spec.allow_extension_operations else of_oms
 
 
+def _is_of_another_group(group: Group, target: Target) -> bool:
+    if target is INVENTORY:
+        return False
+    return group is (Group.NEW if target is OMS else Group.OLD)
+
+
+def _removed(member: Member) -> Expectation:
+    """The old agent goes where the new one comes; elsewhere it stays, and its removal waits for ever."""
+    comes = any(expected(member, agent).outcome == "Installed" for agent in _agents(member.spec))
+    return Expectation("Removed" if comes else "Waiting")
+
+
 def _agents(spec: VmSpec) -> Sequence[Target]:
-    """The Azure Monitor Agent's target: of the VM's system, or of each policy where nobody says the system."""
+    """The Azure Monitor Agent's target: of the VM's system, or of each policy where nobody says the system. Where no
+    policy wants the agent, the rows of a VM whose system is said late stay those of the policies."""
+    each = tuple(Target(_OPEN[beside]) for beside in sorted(_OPEN))
+    known = AMA_WINDOWS if _is_windows(spec) else AMA
     if _is_mute(spec):
-        return tuple(Target(_OPEN[beside]) for beside in sorted(_OPEN))
-    return (AMA_WINDOWS if _is_windows(spec) else AMA,)
+        return each
+    return (known, *each) if not spec.os_type and group_of(spec) is Group.OLD else (known,)
 
 
 def _is_windows(spec: VmSpec) -> bool:

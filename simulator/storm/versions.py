@@ -35,6 +35,11 @@ class Version:
         """Whether its policies can want identities and associations."""
         return (self.folder / _STEPS).is_dir()
 
+    @property
+    def knows_removals(self) -> bool:
+        """Whether its policies can remove extensions."""
+        return (self.folder / _STEPS / "removal_step.py").is_file()
+
 
 THIS = Version("this", ROOT)
 

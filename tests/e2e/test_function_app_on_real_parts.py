@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +52,10 @@ class World:
         return await eventually(check)
 
     async def history(self, spec: VmSpec) -> list[Mapping[str, Any]]:
-        """The history of the VM, oldest entry first."""
+        """The history of the VM without the lines of its changes, oldest entry first."""
         prefix = f"log|{spec.group}|{spec.name}|".lower()
         lines = [entity for entity in await self.ledger.everything() if entity["RowKey"].startswith(prefix)]
-        return sorted(lines, key=lambda line: line["EventTime"])
+        return sorted((line for line in lines if "Outcome" in line), key=lambda line: line["EventTime"])
 
     def calls(self, spec: VmSpec) -> dict[str, int]:
         return dict(self.laptop.arm.requests.kinds(vm=spec.id))
@@ -244,3 +247,51 @@ async def eventually[T](check: Callable[[], Awaitable[T | None]], within: float 
             return found
         assert time.monotonic() < deadline, f"not in {within:.0f} s"
         await asyncio.sleep(0.05)
+
+
+async def onboard(world: World, *arguments: str) -> tuple[int, str]:
+    """Run a command of a person as a process of its own; returns the exit code and all that it says."""
+    laptop = world.laptop
+    environment = {
+        **os.environ,
+        **laptop.connections(),
+        "NO_PROXY": "localhost,127.0.0.1",
+        "ONBOARDING_POLICIES": str(ROOT / "policies"),
+        "OMS_WORKSPACE_ID": laptop.workspace.id,
+        "OMS_WORKSPACE_KEY": laptop.workspace.key,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "onboarding", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=ROOT,
+        env=environment,
+    )
+    said, _ = await process.communicate()
+    return process.returncode or 0, said.decode()
+
+
+async def test_older_machines_are_taken_up_by_a_person_and_onboarded_by_the_function_app(world: World) -> None:
+    specs = [VmSpec(name=f"older-{number}", group="rg-older", image=LISTED, guest=CENTOS) for number in range(3)]
+    for spec in specs:
+        world.laptop.arm.add_vm(spec).created -= timedelta(days=30)
+    policy = "linux-monitoring"
+    selected = (policy, "--subscription", SUBSCRIPTION, "-g", "rg-older")
+    assert (await onboard(world, "sweep", "--policy", policy, "--subscription", SUBSCRIPTION))[0] == 0
+    for spec in specs:
+        await world.row(spec, "Audited")
+    code, said = await onboard(world, "enforce", *selected, "--dry-run")
+    assert code == 0, said
+    assert "3 VMs would be taken up\n       3 would install OmsAgentForLinux" in said
+    assert {spec.name for spec in specs if world.calls(spec) == {"vm-get": 1}} == {spec.name for spec in specs}
+    assert (await onboard(world, "enforce", *selected))[0] == 2, "nobody can be asked"
+    code, said = await onboard(world, "enforce", *selected, "--yes")
+    assert code == 0, said
+    assert "3 VMs taken up\n       3 would install OmsAgentForLinux" in said
+    for spec in specs:
+        row = await world.row(spec, "Installed")
+        assert row.text("TakenUp").endswith(" person")
+        assert world.calls(spec)["extension-put"] == 1
+    code, said = await onboard(world, "enforce", *selected, "--yes")
+    assert (code, said) == (0, f"policy {policy} has no older machines to take up\n")

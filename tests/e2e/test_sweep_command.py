@@ -97,7 +97,11 @@ async def test_findings_are_put_on_the_queue_once(laptop: Laptop) -> None:
 @pytest.mark.parametrize(
     ("arguments", "settings", "says"),
     [
-        (["--policy", "nothing"], {}, "unknown policy 'nothing' (--policy); known policies: linux-monitoring"),
+        (
+            ["--policy", "nothing"],
+            {},
+            "unknown policy 'nothing' (--policy); known policies: azure-monitor, linux-monitoring",
+        ),
         ([], {"ONBOARDING_POLICIES": "/nowhere"}, "ONBOARDING_POLICIES"),
         ([], {"AzureWebJobsStorage": "x"}, "AzureWebJobsStorage"),
     ],

@@ -342,7 +342,7 @@ class PolicyWalk(Walk):
         if self.arm.machine is None:
             super().check_end()
             return
-        lines = {line.client_request_id for line in self.ledger.log.values()}
+        lines = {change.client_request_id for change in self.ledger.changes_by_key.values()}
         if lost := [each for each in self.arm.accepted if each not in lines]:
             raise Defect(f"no line of history for {lost}")
         if self.arm.machine["tags"] != {}:

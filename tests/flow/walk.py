@@ -33,6 +33,7 @@ from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.json_access import digest
 from onboarding.domain.limits.pause import Pause
 from onboarding.domain.machine.machine_facts import InstalledExtension, read_facts
+from onboarding.domain.reconcile.change import Change
 from onboarding.domain.reconcile.decision import OperatorRequest
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
@@ -239,6 +240,7 @@ class StrictLedger(LedgerInMemory):
         *,
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
+        changes: Sequence[Change] = (),
     ) -> RowVersions:
         await self._turns.pass_on()
         fault = self.faults.pop(0) if self.faults else ""
@@ -247,7 +249,7 @@ class StrictLedger(LedgerInMemory):
         if fault == "dies before":
             raise Died
         before = dict(self.rows)
-        written = await super().commit(machine, version, entries, trigger, again=again, rest=rest)
+        written = await super().commit(machine, version, entries, trigger, again=again, rest=rest, changes=changes)
         for entry in entries:
             stored = before.get((VM.key, entry.row.extension))
             if stored is None or stored.row.outcome is not entry.row.outcome:

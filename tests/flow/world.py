@@ -28,6 +28,7 @@ from onboarding.application.ports import (
     MOST_ON_A_PAGE,
     ArmAnswer,
     FoundAssociation,
+    Heartbeats,
     MachineRows,
     Message,
     Ports,
@@ -57,6 +58,7 @@ from onboarding.domain.limits.rollout_limit import RolloutState
 from onboarding.domain.policy.policy import Policy, PolicySet
 from onboarding.domain.policy.policy_version import PolicyState
 from onboarding.domain.policy.rule import compile_rule
+from onboarding.domain.reconcile.change import Change, HistoryLine
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
@@ -383,6 +385,7 @@ class LedgerInMemory:
         self.rows: dict[tuple[str, str], StoredRow] = {}
         self.unreadable: dict[tuple[str, str], str] = {}  # the versions of rows that a newer version has written
         self.log: dict[tuple[str, str, str, str], Row] = {}  # the lines of history, as their triggers wrote them
+        self.changes_by_key: dict[tuple[str, str, str, str, str], Change] = {}  # the lines of history of changes
         self.outbox: dict[tuple[str, str, datetime | None], Row] = {}
         self.indexed: list[str] = []  # the subscriptions whose index rows were renewed
         self.days: dict[tuple[str, date], Totals] = {}
@@ -412,12 +415,15 @@ class LedgerInMemory:
         *,
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
+        changes: Sequence[Change] = (),
     ) -> RowVersions:
         self.when_committing()
         self._check()
         key = machine.resource_id.lower()
         current = self.machines.get(key)
         _compare(current.version if current else None, version)
+        written_twice = len(entries) - len({entry.row.extension.lower() for entry in entries})
+        assert not written_twice, "a transaction that names a key twice is refused"
         for entry in entries:
             _compare(self._version((key, entry.row.extension.lower())), entry.version)
             for each in entry.replaces:
@@ -439,6 +445,7 @@ class LedgerInMemory:
                 self.log[_line(entry.ended, end)] = _with_trigger(_stored(entry.ended), end)
             if entry.history and row.outcome.final:
                 self.outbox[_outcome(row)] = row
+        self._keep(changes)
         return RowVersions(written, {entry.row.extension: written for entry in entries})
 
     async def undo(
@@ -450,6 +457,7 @@ class LedgerInMemory:
         at: str,
         *,
         rest: Mapping[str, Any] | None = None,
+        change: Change | None = None,
     ) -> None:
         self._check()
         key, place = machine.resource_id.lower(), (machine.resource_id.lower(), extension.lower())
@@ -460,6 +468,8 @@ class LedgerInMemory:
         written = f"v{self.writes}"
         self.machines[key] = StoredMachine(machine, written, rest or {})
         self._replace(place, StoredRow(before.row, written, before.rest) if before else None)
+        if change is not None:
+            del self.changes_by_key[_change_line(change)]
 
     def _version(self, place: tuple[str, str]) -> str | None:
         stored = self.rows.get(place)
@@ -475,6 +485,14 @@ class LedgerInMemory:
     async def append(self, row: Row, trigger: EventRef) -> None:
         self._check()
         self.log[_line(row, trigger)] = _with_trigger(_stored(row), trigger)
+
+    async def append_changes(self, changes: Sequence[Change]) -> None:
+        self._check()
+        self._keep(changes)
+
+    def _keep(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self.changes_by_key[_change_line(change)] = Change.from_properties(change.to_properties())
 
     async def overdue(self, subscription: str, before: datetime) -> AsyncIterator[ScheduledCheck]:
         self._check()
@@ -500,7 +518,10 @@ class LedgerInMemory:
 
     async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
         self._check()
-        for stored in list(self.rows.values()):
+        of_machines: dict[str, list[StoredRow]] = {}  # as in the table, those of a VM come one after the other
+        for (key, _), stored in self.rows.items():
+            of_machines.setdefault(key, []).append(stored)
+        for stored in [stored for all_of in of_machines.values() for stored in all_of]:
             if _is_selected(stored.row, selection):
                 yield stored.row
 
@@ -535,6 +556,19 @@ class LedgerInMemory:
         for place in sorted(lines, key=lambda place: (place[1], place[2], place[3])):
             yield lines[place]
 
+    async def changes(
+        self, subscription: str, selection: Selection, since: datetime
+    ) -> AsyncIterator[Change | HistoryLine]:
+        self._check()
+        lines: dict[tuple[str, ...], Change | HistoryLine] = {}
+        lines.update({(*place,): change for place, change in self.changes_by_key.items()})
+        lines.update({(*place,): _history_line(row) for place, row in self.log.items()})
+        for place in sorted(lines):
+            line = lines[place]
+            time = line.sent_at if isinstance(line, Change) else line.event_time + timedelta(days=1)
+            if time >= since and _is_named(line.resource_id, replace(selection, subscription=subscription)):
+                yield line
+
     async def summaries(
         self, subscription: str, *, index: bool = False, late: datetime | None = None
     ) -> AsyncIterator[tuple[str, RowSummary]]:
@@ -560,7 +594,8 @@ class LedgerInMemory:
 
     async def next_subscription(self, after: str) -> str:
         self._check()
-        ids = [*self.machines, *(key for key, _ in self.rows), *(key for key, *_ in self.log)]
+        lines = [*self.log, *self.changes_by_key]
+        ids = [*self.machines, *(key for key, _ in self.rows), *(key for key, *_ in lines)]
         found = {subscription_of(each) for each in ids}
         return min((each for each in found if each > after), default="")
 
@@ -576,6 +611,12 @@ class LedgerInMemory:
                 if old:
                     del self.log[line]
                 yield Pruned(place, int(old))
+        old_changes = [each for each, change in self.changes_by_key.items() if change.event_time < before]
+        for each in old_changes:
+            if subscription_of(each[0]) == subscription and after < "vm|":
+                self._check_pruning(subscription)
+                del self.changes_by_key[each]
+                yield Pruned(f"log|{'|'.join(each)}", 1)
         for owner, day in sorted(self.days):
             if owner == subscription and day < before.date() and after < "vm|":
                 del self.days[owner, day]
@@ -635,20 +676,36 @@ def _line(row: Row, trigger: EventRef) -> tuple[str, str, str, str]:
     return row.resource_id.lower(), row.extension.lower(), f"{inverted:013}", trigger.id.lower()
 
 
+def _change_line(change: Change) -> tuple[str, str, str, str, str]:
+    """The keys of the line of history of a change."""
+    inverted = 9_999_999_999_999 - int(change.event_time.timestamp() * 1000)
+    ids = change.event_id.lower(), change.name.lower()
+    return change.resource_id.lower(), change.extension.lower(), f"{inverted:013}", *ids
+
+
+def _history_line(row: Row) -> HistoryLine:
+    assert row.event_time is not None
+    ids = row.resource_id, row.extension, row.outcome, row.waiting_for
+    return HistoryLine(*ids, row.error_code, row.client_request_id, row.steps, row.event_time)
+
+
 def _outcome(row: Row) -> tuple[str, str, datetime | None]:
     return row.resource_id.lower(), row.extension.lower(), row.finished_at
 
 
 def _is_selected(row: Row, selection: Selection) -> bool:
-    vm = parse_id(row.resource_id)
+    return _is_named(row.resource_id, selection) and (not selection.outcomes or row.outcome in selection.outcomes)
+
+
+def _is_named(resource_id: str, selection: Selection) -> bool:
+    vm = parse_id(resource_id)
     assert isinstance(vm, VmId)
     wanted = [
         (selection.subscription, vm.subscription),
         (selection.resource_group, vm.resource_group),
         (selection.vm_name, vm.name),
     ]
-    named = all(name.lower() in ("", found.lower()) for name, found in wanted)
-    return named and (not selection.outcomes or row.outcome in selection.outcomes)
+    return all(name.lower() in ("", found.lower()) for name, found in wanted)
 
 
 class ScheduleQueueInMemory:
@@ -842,16 +899,20 @@ class HeartbeatsInMemory:
         self.found: dict[tuple[str, str, str], datetime] = {}
         self.errors: list[Evidence] = []
         self.queries: list[str] = []
+        self.questions: list[tuple[str, ...]] = []  # the machines of each query; empty for a whole workspace
 
     async def newest(
         self, workspace: str, machines: Sequence[str] = (), *, since: datetime
     ) -> Mapping[str, Mapping[str, datetime]]:
         self.queries.append(workspace)
+        self.questions.append(tuple(machines))
+        await asyncio.sleep(0)  # as over a network: other tasks get their turn
+        chosen = {each.lower() for each in machines}
         if self.errors:
             raise HeartbeatError(self.errors.pop(0))
         newest: dict[str, dict[str, datetime]] = {}
         for (where, machine, category), at in self.found.items():
-            if where == workspace and at > since and machine in [each.lower() for each in machines]:
+            if where == workspace and at > since and (not chosen or machine in chosen):
                 newest.setdefault(machine, {})[category] = at
         return newest
 
@@ -936,13 +997,15 @@ class World:
     sweeps: SweepsInMemory = field(default_factory=SweepsInMemory)
     poison: PoisonInMemory = field(default_factory=PoisonInMemory)
     policy_states: PolicyStatesInMemory = field(default_factory=PolicyStatesInMemory)
-    heartbeats: HeartbeatsInMemory | None = field(default_factory=HeartbeatsInMemory)
+    heartbeats: Heartbeats | None = field(default_factory=HeartbeatsInMemory)
     budget: Budget = field(default_factory=Budget)
     events: int = 0  # so many were made
+    person: str = ""  # the object id of whoever types the commands
 
     def __post_init__(self) -> None:
         self.parsed = tuple(self._parsed(raw, f"{raw['name']}.yaml") for raw in self.policies)
-        rules = Rules(PolicySet(self.parsed), self.catalogue, self.app_settings, REFERENCE, unusable=self.unusable)
+        policies = PolicySet(self.parsed).with_settings(self.app_settings)
+        rules = Rules(policies, self.catalogue, self.app_settings, REFERENCE, unusable=self.unusable)
         self.inventory = InventoryInMemory(self.arm)
         ports = Ports(
             arm=self.arm,
@@ -957,13 +1020,19 @@ class World:
             pauses=self.pauses,
             poison=self.poison,
             policy_states=self.policy_states,
+            caller=self._caller,
             heartbeats=self.heartbeats,
         )
         self.arm.clock = self.poison.clock = lambda: self.now
         worker = Application(ports, rules, self.budget)
         self.dispatcher = worker.dispatcher
         self.sweep = worker.sweeper
-        self.requests = Application(ports, rules, self.budget).requests  # a command is another process
+        person = Application(ports, rules, self.budget)  # a command is another process
+        self.requests = person.requests
+        self.enforcements = {policy.name: person.enforcement(policy) for policy in self.parsed}
+
+    async def _caller(self) -> str:
+        return self.person
 
     def _parsed(self, raw: dict[str, Any], file: str) -> Policy:
         """A policy may name an extension whose file cannot be used, but not as one of several."""
@@ -1044,8 +1113,10 @@ class World:
         await self.dispatcher.check(check)
         return True
 
-    def with_policies(self, policies: list[dict[str, Any]]) -> World:
-        """Another host with other policies: it shares everything outside its process."""
+    def with_policies(
+        self, policies: list[dict[str, Any]] | None = None, settings: dict[str, str] | None = None
+    ) -> World:
+        """Another host with other policies or app settings: it shares everything outside its process."""
         shared = (
             "arm",
             "ledger",
@@ -1059,8 +1130,10 @@ class World:
             "policy_states",
             "heartbeats",
         )
+        changed: dict[str, Any] = {"app_settings": settings} if settings else {}
+        parts = {name: getattr(self, name) for name in shared}
         events = self.events + 1000  # so that its events are others
-        return World(policies, now=self.now, events=events, **{name: getattr(self, name) for name in shared})
+        return World(self.policies if policies is None else policies, now=self.now, events=events, **changed, **parts)
 
     async def advance(self, vm: VmId) -> None:
         """Do the next thing for a VM: finish an install that is in flight, or else run its earliest check when it is

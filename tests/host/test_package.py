@@ -68,7 +68,7 @@ def test_the_zip_holds_the_app_and_its_packages_and_nothing_else(built: Built) -
     ours = {"function_app.py", "host.json", "requirements.txt", "onboarding", "policies"}
     assert top == {*ours, "__pycache__", ".python_packages"}
     assert "onboarding/loading/data/image_grammar.yaml" in built.names
-    assert "policies/linux-monitoring.yaml" in built.names
+    assert {"policies/azure-monitor.yaml", "policies/oms.yaml"} < set(built.names)
     assert PACKAGES + "azure/functions/__init__.py" in built.names
     assert not any(name.startswith(PACKAGES + "bin/") for name in built.names)
 

@@ -16,6 +16,7 @@ from simulator.demo.fleet import Expectation, Member, Story
 from simulator.demo.ledger import Row, is_row
 from simulator.demo.report import WIDTH
 from simulator.storm.fleet import make_storm_fleet
+from simulator.storm.gaps import SortedGaps
 from simulator.storm.invariant import ExpectedRow, FinalState, Finding, Handled, Violation, judge, row_is_right
 from simulator.storm.report import Report, Reports
 from simulator.storm.storage import ScheduledCheckText, check_of
@@ -55,6 +56,9 @@ WHOLE = FinalState(
     others_breakages=1,
     refused=frozenset(),
     touched=frozenset(),
+    gaps=SortedGaps(unseen={"the network is blocked": 1}, undone=1, by_others={"network": 2}),
+    removed=[],
+    despite_pause=[],
     outcome_events=[event(FIRST), event(SECOND)],
     interruptions=0,
     handled={"this": WORK, "5eed5ed": WORK},
@@ -112,8 +116,23 @@ def test_two_correct_extensions_of_one_vm_violate_nothing() -> None:
         ),
         (
             {"lacking": {(VM, SECOND): ["an identity that serves", "an association"]}},
-            "row that says installed has all that its policy wants",
+            "row that says installed or removed has all that its policy wants",
             f"{SECOND} on web is Installed without an identity that serves, an association",
+        ),
+        (
+            {"gaps": SortedGaps(wrong=[(VM, "no agent on web sends after our removal: no data")])},
+            "machine lost its last agent that sends by us",
+            "no agent on web sends after our removal: no data",
+        ),
+        (
+            {"removed": [(VM, AMA.resource)]},
+            "was removed but old agents of VMs that migrate",
+            f"{AMA.resource} on web was removed by us, and no policy wants that",
+        ),
+        (
+            {"despite_pause": [(VM, "PUT x was sent 31 s after the pause")]},
+            "write was sent 30 seconds after a person's pause",
+            "PUT x was sent 31 s after the pause",
         ),
         ({"refused": {"a/b/write", "a/b/read"}}, "shipped roles allow every operation", "a/b/read"),
         (
@@ -156,6 +175,18 @@ def test_what_is_left_to_a_person_is_right_only_where_somebody_gave_the_reason(c
     assert row_is_right(because, left)
     assert not row_is_right(ExpectedRow(VM, "web", SECOND, "Installed"), left)
     assert not row_is_right(because, row(SECOND, "Waiting", Cause=cause))
+
+
+def test_a_removal_may_wait_where_what_it_comes_after_is_not_proved_and_nowhere_else() -> None:
+    removed = ExpectedRow(VM, "web", FIRST, "Removed")
+    waits = row(FIRST, "Waiting", WaitingFor="only-after")
+    assert row_is_right(removed, row(FIRST, "Removed"))
+    assert not row_is_right(removed, waits)
+    assert row_is_right(replace(removed, may_wait=True), waits)
+    assert not row_is_right(replace(removed, may_wait=True), row(FIRST, "Waiting", WaitingFor="vm-running"))
+    stays = ExpectedRow(VM, "web", FIRST, "Waiting")
+    assert row_is_right(stays, waits)
+    assert not row_is_right(stays, row(FIRST, "Removed"))
 
 
 WITH_A_CHECK = {
@@ -286,10 +317,10 @@ def test_a_fleet_has_every_mix_of_extensions_and_agents_that_send_nothing(size: 
     fleet = make_storm_fleet(size, 1, ("a", BESIDE))
     assert len({each.id for each in fleet}) == len(fleet) == size
     installed = {tuple(expected(each, target).outcome == "Installed" for target in (OMS, AMA)) for each in fleet}
-    assert installed == {(True, True), (True, False), (False, True), (False, False)}
+    assert installed == {(True, False), (False, True), (False, False)}, "the groups are disjoint"
     assert {each.kind for each in fleet} >= {"server", "unsaid", "unsaid-server", "unsaid-mute"}
     assert {each.spec.runs_of for each in fleet if each.kind == "locked"} == {"Microsoft.*"}
-    blocked = [each for each in fleet if each.spec.network_blocked]
+    blocked = [each for each in fleet if each.spec.network_blocked or each.spec.old_endpoints_only]
     assert {expected(each, AMA).outcome for each in blocked} == {"Installed"}
     assert len(blocked) >= 0.05 * size
 

@@ -20,7 +20,7 @@ from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.classification import Cause, classify
 from onboarding.domain.json_access import digest
 from onboarding.domain.limits.pause import Pause
-from onboarding.domain.policy.policy import Effect
+from onboarding.domain.reconcile.change import Answer, Change
 from onboarding.domain.reconcile.decision import Problem, Stop, Wait
 from onboarding.domain.reconcile.existing_machines import audited
 from onboarding.domain.reconcile.retry import after_refusal
@@ -36,8 +36,9 @@ from onboarding.domain.reconcile.steps.association_step import (
 from onboarding.domain.reconcile.steps.association_step import from_column as from_row
 from onboarding.domain.reconcile.steps.combining import Associated, result_of
 from onboarding.domain.reconcile.steps.step import StepKind, StepResult, StepState, from_column
+from onboarding.domain.reconcile.steps.step_words import words_of, would, would_fail
 from onboarding.domain.request_id import request_id
-from onboarding.domain.resource_id import fold_id, name_in
+from onboarding.domain.resource_id import VmId, fold_id, name_in
 from onboarding.logging import bound
 
 _NEW_FOR = timedelta(hours=1)
@@ -52,6 +53,8 @@ class AssociationSteps(Struct, frozen=True):
     """What is known of them now, for the machine's own row."""
     of_targets: Mapping[str, tuple[Associated, ...]]
     """By the extension's name; targets that want none are left out."""
+    sent: tuple[Change, ...] = ()
+    """The writes that were sent for them, with ARM's answers."""
 
 
 class AssociationWriter:
@@ -83,6 +86,7 @@ class AssociationWriter:
         held = known if known is not None and known.fresh(work.now) else Associations(self._clock(), False)
         results: dict[str, tuple[Associated, ...]] = {}
         written: dict[str, StepResult] = {}
+        sent: list[Change] = []
         for target in wanting:
             done = []
             for subject in target.associations.subjects:
@@ -90,13 +94,20 @@ class AssociationWriter:
                 if refusal is not None:
                     done.append(self._after_refusal(target, subject, refusal))
                     continue
-                result = await self._one(target, subject, held, written, endpoint=endpoint)
+                result = await self._one(target, subject, held, written, sent, endpoint=endpoint)
                 if result.result.state is StepState.DONE:
                     written[fold_id(subject)] = result.result
                     held = held.with_one(subject, endpoint=endpoint)
                 done.append(result)
             results[target.extension] = tuple(done)
-        return AssociationSteps(known if refusal is not None else held, results)
+        return AssociationSteps(known if refusal is not None else held, results, tuple(sent))
+
+    async def read(self, vm: VmId) -> Associations | None:
+        """The machine's associations; None if ARM does not list them."""
+        try:
+            return read_associations(await self._arm.list_associations(vm), self._clock())
+        except ArmError:
+            return None
 
     async def _one(
         self,
@@ -104,6 +115,7 @@ class AssociationWriter:
         subject: str,
         held: Associations,
         written: Mapping[str, StepResult],
+        changes: list[Change],
         *,
         endpoint: bool,
     ) -> Associated:
@@ -111,11 +123,9 @@ class AssociationWriter:
             return Associated(there)
         if held.has(subject, endpoint=endpoint):
             return Associated(StepResult(StepKind.ASSOCIATION, StepState.DONE, subject))
-        if target.context.existing is not None:
-            return _wanted(target, subject)
         if endpoint and (other := conflicting_endpoint(target.associations, held)):
             return _refused(target, subject, Cause.ENDPOINT_CONFLICT, f"the machine is associated with {other}")
-        if target.context.assignment.policy.effect is Effect.AUDIT:
+        if not target.context.acts:
             return _wanted(target, subject)
         if (before := _still(target, subject)) is not None:
             return before
@@ -130,10 +140,12 @@ class AssociationWriter:
         request = association_request(work.vm, subject, endpoint=endpoint)
         identity = request_id(work.trigger.id, str(work.vm), f"{OPERATION}/{fold_id(subject)}")
         sent_at = self._clock()
+        change = target.change(StepKind.ASSOCIATION, subject, _missing(subject), sent_at, identity)
         try:
             with bound(step=OPERATION, target=target.extension, client_request_id=identity):
                 sent = await self._sender.send(work.vm, request, policies, despite_pause=work.despite_pause)
         except ArmError as error:
+            changes.append(change.answered(Answer.of_error(error.evidence), error.evidence))
             result = self._after_refusal(target, subject, error)
             if result.decision is not None and not work.personal:
                 retry = replace(target.context.retry, now=self._clock())
@@ -144,6 +156,7 @@ class AssociationWriter:
             return result
         if isinstance(sent, Pause):
             return _paused(target, subject, sent)
+        changes.append(change.answered(Answer.ACCEPTED))
         await self._breakers.close_on_success(work.vm, OPERATION, settings, sent_at, self._clock(), installed=True)
         return Associated(
             StepResult(StepKind.ASSOCIATION, StepState.DONE, subject, ours=sent, at=sent_at if sent else None)
@@ -210,17 +223,24 @@ def _paused(target: PolicyTarget, subject: str, pause: Pause) -> Associated:
     return Associated(StepResult(StepKind.ASSOCIATION, StepState.WAITING, subject, meaning=wait.reason), wait)
 
 
+def _missing(subject: str) -> str:
+    return f"the VM is not associated with {name_in(subject)}"
+
+
 def _refusal(subject: str, meaning: str) -> str:
     return f"the association with {name_in(subject)} was refused: {meaning}"
 
 
 def _wanted(target: PolicyTarget, subject: str) -> Associated:
     """What an audit says of an association that is missing."""
-    context, would = target.context, f"the VM would be associated with {name_in(subject)}"
-    return Associated(StepResult(StepKind.ASSOCIATION, StepState.WANTED, subject), audited(context, would))
+    decision = audited(target.context, would([words_of(StepKind.ASSOCIATION, subject)]))
+    return Associated(StepResult(StepKind.ASSOCIATION, StepState.WANTED, subject), decision)
 
 
 def _refused(target: PolicyTarget, subject: str, cause: Cause, reason: str) -> Associated:
     known = target.context.entry.errors.causes[cause]
     decision = Stop(Outcome.FAILED, reason, Problem(cause, cause, known.meaning, known.advice))
-    return Associated(result_of(StepKind.ASSOCIATION, subject, decision), decision)
+    result = result_of(StepKind.ASSOCIATION, subject, decision)
+    if target.context.existing is not None:  # nothing fails on a machine that is left alone
+        decision = audited(target.context, would_fail(StepKind.ASSOCIATION, reason))
+    return Associated(result, decision)

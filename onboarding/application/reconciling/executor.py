@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import replace
+from datetime import datetime
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.limits.pauses import Sender
@@ -19,6 +20,7 @@ from onboarding.domain.failures.classification import Cause, classify, is_the_ca
 from onboarding.domain.failures.evidence import NO_TOKEN, Evidence
 from onboarding.domain.limits.pause import Pause
 from onboarding.domain.machine.machine_identity import SYSTEM
+from onboarding.domain.reconcile.change import Answer, Change
 from onboarding.domain.reconcile.decision import Act, DecisionContext, IdentityState, RetryState, Stop, Wait
 from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.retry import after_refusal, problem_of, proves_gone
@@ -86,8 +88,9 @@ class Executor:
         machine = replace(machine, claim=_claim(target, install, tag))
         if install.step is StepKind.IDENTITY:
             machine = replace(machine, identities=" ".join(sorted(context.facts.identity.names)))
-        claimed = await self._recorder.claim(work, machine, claim, others)
-        target = replace(target, work=claimed)
+        change = _change(target, install, claim, self._clock())
+        claimed = await self._recorder.claim(work, machine, claim, others, change)
+        target = _with_answer(target, claimed, change, Answer.NOT_SENT)
         refused = False
         try:
             with bound(
@@ -102,14 +105,16 @@ class Executor:
         except ArmError as error:
             if work.personal and self._is_the_callers(context, error):
                 # A person's missing right is no fact about the machine: the app's identity may have the right.
-                await self._recorder.undo(work, claimed, target.extension)
+                await self._recorder.undo(work, claimed, target.extension, change)
                 raise
+            target = _with_answer(target, claimed, change, Answer.of_error(error.evidence), error.evidence)
             row = await self._row_after_refusal(target, install, error, claim, associated)
             machine = replace(machine, refused_identities=_refused_identities(machine, target, install, error))
             refused = error.evidence.http_status in _REFUSALS and not row.in_flight
         else:
             if isinstance(sent, Pause):
                 return await self._release(target, unclaimed, sent, associated)
+            target = _with_answer(target, claimed, change, Answer.ACCEPTED)
             if target.extension in work.cleared or install.step is not StepKind.EXTENSION:
                 now = self._clock()
                 key, settings = SENT_STEPS[install.step].breaker_key(context)
@@ -230,6 +235,21 @@ def _request_id(target: PolicyTarget, install: Act) -> str:
     else:
         before = ""
     return before or request_id(work.trigger.id, str(work.vm), f"{install.step}/{target.extension}/{install.attempt}")
+
+
+def _change(target: PolicyTarget, install: Act, claim: Row, at: datetime) -> Change:
+    """The line of history of the request, as it stands until ARM has answered."""
+    identity = target.context.identity if install.step is StepKind.IDENTITY else None
+    subject = " ".join(identity.added) if identity is not None else install.name
+    change = target.change(install.step, subject, install.reason, at, claim.client_request_id)
+    return replace(change, attempt=install.attempt)
+
+
+def _with_answer(
+    target: PolicyTarget, claimed: Reconciliation, change: Change, answer: Answer, evidence: Evidence | None = None
+) -> PolicyTarget:
+    """The target after the claim, with what is to be recorded of its request."""
+    return replace(target, work=replace(claimed, sent=(change.answered(answer, evidence),)))
 
 
 def _maybe_sent(evidence: Evidence) -> bool:

@@ -8,7 +8,7 @@ from copy import replace
 from onboarding.application.reconciling.reconciliation import Reconciliation
 from onboarding.domain.failures.classification import ExtensionState, read_extension_state
 from onboarding.domain.machine.machine_facts import InstalledExtension, MachineFacts
-from onboarding.domain.policy.policy import Effect, Policy, PolicySet
+from onboarding.domain.policy.policy import Policy, PolicySet
 from onboarding.domain.reconcile.decision import RetryState
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import closed, waiting
@@ -36,9 +36,11 @@ def orphaned_rows(
             continue
         reason = f"no policy names {row.extension} any more (a file that cannot be read is named at /api/health)"
         if policy is not None:
-            off = policy.effect is Effect.DISABLED
-            reason = f"policy {policy.name} is disabled" if off else f"outside the scope of policy {policy.name}"
-        found.append((row, closed(row, Outcome.OUT_OF_SCOPE, reason, work.now)))
+            reason = policy.off or f"outside the scope of policy {policy.name}"
+        ended = closed(row, Outcome.OUT_OF_SCOPE, reason, work.now)
+        if policy is not None and policy.inactive and row.policy == policy.name:
+            ended = replace(ended, policy_hash=policy.digest)  # a host with other settings leaves it as it is
+        found.append((row, ended))
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from copy import replace
 from datetime import datetime
 
+from onboarding.application.planned_steps import PlannedStep, planned_steps
 from onboarding.application.ports import StoredRow
 from onboarding.application.readers.container_reader import CompletedFacts
 from onboarding.application.readers.policy_versions import FirstSeen
@@ -28,7 +29,7 @@ from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Decision, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import closed, row_of
-from onboarding.domain.reconcile.steps.association_step import to_column
+from onboarding.domain.reconcile.steps.association_step import Associations, to_column
 from onboarding.domain.reconcile.steps.combining import Associated, others_done, wants_steps, with_extension_done
 
 
@@ -113,9 +114,9 @@ class Reconciler:
         done = with_extension_done(closed(row, Outcome.INSTALLED, "the handler reports success", work.now, version))
         await self._recorder.record(work, work.machine_row(rows=[done]), [done])
 
-    async def preview(self, work: Reconciliation) -> tuple[tuple[PolicyTarget, Decision], ...]:
-        """What a reconciliation would decide, with the proofs before removals taken for granted; nothing is written.
-        Raises ArmError."""
+    async def preview(self, work: Reconciliation) -> tuple[tuple[PolicyTarget, Decision, tuple[PlannedStep, ...]], ...]:
+        """What a reconciliation would decide, and which steps it would do, with the proofs before removals taken for
+        granted; nothing is written. Raises ArmError."""
         policies = await self._reader.policies(work.now)
         reading = await self._reader.machine(work, policies, to_install=False)
         for error in reading.failures(work):
@@ -129,7 +130,9 @@ class Reconciler:
             replace(t, context=replace(t.context, preceding=assumed.get(t.extension, t.context.preceding)))
             for t in targets
         ]
-        return tuple((target, decide(target.context)) for target in targets)
+        lists = any(target.associations.subjects and wants_steps(target.context) for target in targets)
+        known = await self._associations.read(work.vm) if lists else None
+        return tuple((target, decide(target.context), _planned(target, known)) for target in targets)
 
     async def _keep_first_seen(self, work: Reconciliation) -> None:
         """Have it stored when the policies were first seen, so that a machine that waits stays a new one. A person's
@@ -183,11 +186,14 @@ class Reconciler:
             await self._recorder.check_deletion(work)
         rows = [end_after_read(row, ended, facts, work) for row, ended in orphaned]
         busy = next((row for row in rows if row.in_flight), None)
-        busy = busy or _other_request_in_flight(work, facts, policies, {row.extension for row in rows})
+        ending = {row.extension for row in rows}
+        busy = busy or _other_request_in_flight(work, facts, policies, ending)
         assignments = [
             assignment
             for assignment in completed.assignments
-            if work.concerns(assignment.policy) and not _cannot_change(work, facts, assignment, policies, deleting)
+            if work.concerns(assignment.policy)
+            and assignment.policy.extension not in ending
+            and not _cannot_change(work, facts, assignment, policies, deleting)
         ]
         depends = any(asks_for_first_seen(work, facts, assignment) for assignment in assignments)
         first_seen = await self._first_seen.read(work.now, write=not work.personal) if depends else {}
@@ -195,13 +201,15 @@ class Reconciler:
         removals = self._preceding.removals(work, targets, completed.assignments, busy)
         targets, proofs = await self._prove(work, facts, assignments, targets, removals, first_seen)
         associated = await self._associations.write(work, [t for t in targets if wants_steps(t.context)], proofs.listed)
+        work = replace(work, sent=(*work.sent, *associated.sent))
         after = {removal.target.extension: removal for removal in removals}
         # The extension with a request in flight comes first: the others wait until that request has ended. A removal
         # comes after the policy that it waits for.
-        targets.sort(key=lambda t: (not (t.context.last and t.context.last.in_flight), t.extension in after))
+        again = {extension for extension, removal in after.items() if removal.is_next}  # none of ours is under way
+        targets.sort(key=lambda t: (t.extension in again or not _in_flight(t), t.extension in after))
         sending: tuple[PolicyTarget, Act, Row, tuple[Associated, ...]] | None = None
         for target in targets:
-            target = replace(target, context=replace(target.context, in_flight=busy))
+            target = replace(target, work=work, context=replace(target.context, in_flight=busy))
             if (removal := after.get(target.extension)) is not None:
                 preceding = self._preceding.state(work, removal, proofs, rows)
                 target = replace(target, context=replace(target.context, preceding=preceding))
@@ -230,6 +238,16 @@ class Reconciler:
             await self._reconcile(
                 replace(following, settled=settled, again=True, relist=False), completed, policies, (), read_at
             )
+
+
+def _planned(target: PolicyTarget, known: Associations | None) -> tuple[PlannedStep, ...]:
+    alone = decide(replace(target.context, identity=None))
+    return planned_steps(target.context, alone, associations=known)
+
+
+def _in_flight(target: PolicyTarget) -> bool:
+    last = target.context.last
+    return last is not None and last.in_flight
 
 
 def _is_worth_a_row(target: PolicyTarget, row: Row) -> bool:

@@ -14,7 +14,9 @@ from onboarding.domain.catalog.extension_settings import ExtensionSettings
 from onboarding.domain.errors import ArmError
 from onboarding.domain.image.os_identification import ImageDefinition
 from onboarding.domain.machine.machine_facts import MachineFacts
+from onboarding.domain.masking import cut, mask
 from onboarding.domain.policy.policy import Policy
+from onboarding.domain.reconcile.change import Change
 from onboarding.domain.reconcile.decision import DecisionContext, OperatorRequest, Stop, Wait
 from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.row import Row, WaitingFor
@@ -69,6 +71,8 @@ class Reconciliation(Struct, frozen=True):
     """The names of the policies to decide on; None: all."""
     settled: frozenset[str] = frozenset()
     """The extensions to leave out, by their names in the catalogue."""
+    sent: tuple[Change, ...] = ()
+    """The writes to ARM that this pass has sent, and that have no line in the history yet."""
     unread: Mapping[str, ArmError] = field(default_factory=dict)
     """Why a container that a policy asks for could not be read, by `resourceGroup` or `subscription`; empty: all that
     were needed were read."""
@@ -171,7 +175,8 @@ class Reconciliation(Struct, frozen=True):
         last = self.last(policy.extension)
         by = TakenUpBy.PERSON if self.request is not None else None
         removal = self.request.removal if self.request is not None else None
-        return unread(self.vm, policy, last, decision, Episode.of(last, self.event_key, self.now), by, removal)
+        episode = Episode.of(last, self.event_key, self.now, self.request)
+        return unread(self.vm, policy, last, decision, episode, by, removal)
 
 
 class PolicyTarget(Struct, frozen=True):
@@ -193,6 +198,27 @@ class PolicyTarget(Struct, frozen=True):
     def extension(self) -> str:
         """The extension's name in the catalogue."""
         return self.context.entry.name
+
+    def change(self, step: StepKind, subject: str, reason: str, at: datetime, request_id: str) -> Change:
+        """The line of history of a write that is about to be sent, without ARM's answer."""
+        context, trigger = self.context, self.work.trigger
+        policy = context.assignment.policy
+        episode = Episode.of(context.last, self.work.event_key, self.work.now, context.request)
+        return Change(
+            resource_id=str(self.work.vm),
+            extension=self.extension,
+            step=step.value,
+            subject=subject,
+            policy=policy.name,
+            policy_hash=policy.digest,
+            reason=cut(mask(reason)),
+            sent_at=at,
+            client_request_id=request_id,
+            by=episode.by,
+            event_id=trigger.id,
+            event_time=trigger.time,
+            correlation_id=episode.event_key[2],
+        )
 
     def policies(self, step: StepKind) -> tuple[str, ...]:
         """The names of the policies that the request of a step is for: one request adds the identities that all

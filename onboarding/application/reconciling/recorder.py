@@ -22,10 +22,11 @@ from onboarding.application.ports import (
     StoredRow,
 )
 from onboarding.application.reconciling.reconciliation import DELETION, Reconciliation
-from onboarding.domain.errors import StorageError
+from onboarding.domain.errors import LostRace, StorageError
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.failures.evidence import NO_TOKEN
 from onboarding.domain.json_access import digest
+from onboarding.domain.reconcile.change import Change
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import closed
@@ -59,7 +60,7 @@ class Recorder:
         again: bool = False,
         before_claim: Row | None = None,
     ) -> Reconciliation | None:
-        """Schedule the machine's next check, write the changed rows, and publish outcomes.
+        """Schedule the machine's next check, write the changed rows and what was sent, and publish outcomes.
 
         `again` says that this trigger may have written lines of history before. `before_claim` is the row before it was
         claimed: a row that says no more than that gets no line of history. Returns the work with what was written, or
@@ -69,7 +70,8 @@ class Recorder:
         machine = replace(machine, next_attempt_at=_next_check(work, entries))
         before = work.known.machine.row.associations if work.known.machine else ""
         kept = before == machine.associations
-        if not entries and kept and (not work.checks or machine.next_attempt_at == work.next_check):
+        due = work.checks and machine.next_attempt_at != work.next_check
+        if not entries and kept and not due and not work.sent:
             return None
         await self._schedule(work, machine)
         written = await self._commit(work, machine, entries, again=again or work.again)
@@ -77,9 +79,10 @@ class Recorder:
         return written
 
     async def claim(
-        self, work: Reconciliation, machine: MachineRow, claim: Row, others: Sequence[Row]
+        self, work: Reconciliation, machine: MachineRow, claim: Row, others: Sequence[Row], change: Change
     ) -> Reconciliation:
         """Schedule the machine's next check and write the claim, concurrently; returns the work with what was written.
+        `change` is the line of history of the request that is claimed.
 
         If only one of the two succeeds, nothing is lost: a check without a claim is dropped, and a claim without a
         check gets one when its event or check is delivered again. Raises LostRace and StorageError."""
@@ -87,7 +90,7 @@ class Recorder:
         machine = replace(machine, next_attempt_at=_next_check(work, entries))
         scheduled, written = await asyncio.gather(
             self._schedule(work, machine),
-            self._commit(work, machine, entries, again=work.again),
+            self._commit(work, machine, entries, again=work.again, claimed=(change,)),
             return_exceptions=True,
         )
         if isinstance(written, BaseException):
@@ -101,13 +104,14 @@ class Recorder:
         """Write a line of history, without the current row. Raises StorageError."""
         await self._ports.ledger.append(row, work.trigger)
 
-    async def undo(self, work: Reconciliation, claimed: Reconciliation, extension: str) -> None:
-        """Take back a claim whose request was refused: `work` is as it was before the claim, `claimed` after it. The
-        claim's check stays. Raises LostRace and StorageError."""
+    async def undo(self, work: Reconciliation, claimed: Reconciliation, extension: str, change: Change) -> None:
+        """Take back a claim whose request was refused, with its line of history: `work` is as it was before the claim,
+        `claimed` after it. The claim's check stays. Raises LostRace and StorageError."""
         own = claimed.known.machine
         if own is not None:
             free, at = replace(own.row, claim=None), claimed.stored[extension].version
-            await self._ports.ledger.undo(free, own.version, extension, work.stored.get(extension), at, rest=own.rest)
+            before = work.stored.get(extension)
+            await self._ports.ledger.undo(free, own.version, extension, before, at, rest=own.rest, change=change)
 
     async def schedule(self, message: Message, work: Reconciliation) -> None:
         """Put a message on the queue for its time. Raises StorageError."""
@@ -133,12 +137,26 @@ class Recorder:
             await self.schedule(ScheduledCheck(work.vm, due), work)
 
     async def _commit(
-        self, work: Reconciliation, machine: MachineRow, entries: Sequence[RowWrite], *, again: bool
+        self,
+        work: Reconciliation,
+        machine: MachineRow,
+        entries: Sequence[RowWrite],
+        *,
+        again: bool,
+        claimed: tuple[Change, ...] = (),
     ) -> Reconciliation:
+        """Write the rows, what was sent, and what is claimed. What was sent is kept if another worker wrote first."""
         own = work.known.machine
-        versions = await self._ports.ledger.commit(
-            machine, own.version if own else None, entries, work.trigger, again=again, rest=own.rest if own else None
-        )
+        version, rest = (own.version, own.rest) if own else (None, None)
+        changes = (*work.sent, *claimed)
+        try:
+            versions = await self._ports.ledger.commit(
+                machine, version, entries, work.trigger, again=again, rest=rest, changes=changes
+            )
+        except LostRace:
+            if work.sent:
+                await self._ports.ledger.append_changes(work.sent)
+            raise
         for entry in entries:
             _log_outcome(entry)
         return _with_written_rows(work, machine, versions, entries)
@@ -222,12 +240,7 @@ def _with_written_rows(
         extension = entry.row.extension
         targets[extension] = StoredRow(entry.row, versions.targets[extension], entry.rest)
     known = MachineRows(StoredMachine(machine, versions.machine, own.rest if own else {}), targets)
-    return replace(work, known=known)
-
-
-def _may_be_sent(last: Row, claim: Row) -> bool:
-    """Whether a claim follows one whose request may have been sent by a worker that died before it wrote that down."""
-    return last.waiting_for is WaitingFor.CLAIM and last.client_request_id not in ("", claim.client_request_id)
+    return replace(work, known=known, sent=())
 
 
 def _row_writes(
@@ -252,8 +265,6 @@ def _row_writes(
         ended = None
         if replaced and last is not None and last.outcome is not Outcome.GONE:
             ended = closed(last, Outcome.GONE, "another VM has this name now", work.now)
-        elif not history and last is not None and _may_be_sent(last, row):
-            ended = last
         moved = stored is not None and not stored.version  # the target has no line of history yet
         has_news = history and (replaced or moved or row.belongs_in_history(before_claim or last))
         if last is not None and last.outcome.final and not has_news and history:

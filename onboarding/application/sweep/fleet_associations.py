@@ -13,7 +13,7 @@ from onboarding.application.ports import Inventory
 from onboarding.application.sweep.machine_summaries import MachineSummaries, Summaries, place_of
 from onboarding.application.sweep.sweep_queue import SweepQueue
 from onboarding.domain.errors import ArmError
-from onboarding.domain.policy.policy import Assignment, Effect, Policy, PolicySet
+from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
 from onboarding.domain.policy.step_needs import step_needs
 from onboarding.domain.reconcile.steps.association_step import Associations
 from onboarding.domain.resource_id import VmId, fold_id, parse_id
@@ -27,11 +27,7 @@ class FleetAssociations:
     ) -> None:
         self._inventory = inventory
         self._sweep_queue = sweep_queue
-        needs = {
-            p.name: step_needs(p, app_settings).associations
-            for p in policies.policies
-            if p.effect is not Effect.DISABLED
-        }
+        needs = {p.name: step_needs(p, app_settings).associations for p in policies.policies if not p.off}
         self._needs = {name: need for name, need in needs.items() if need.subjects}
         self._rules = {name: frozenset(map(fold_id, need.rules)) for name, need in self._needs.items()}
         self._none = Associations(sweep_queue.started, True)

@@ -12,8 +12,10 @@ from typing import Any
 
 from onboarding.application.ports import Ports
 from onboarding.application.readers.container_reader import ContainerReader
+from onboarding.application.readers.heartbeat_reader import HeartbeatReader
 from onboarding.application.rules import Rules
 from onboarding.application.sweep.fleet_associations import FleetAssociations
+from onboarding.application.sweep.fleet_heartbeats import FleetHeartbeats
 from onboarding.application.sweep.fleet_identities import FleetIdentities
 from onboarding.application.sweep.machine_summaries import MachineSummaries, Summaries, place_of
 from onboarding.application.sweep.row_counts import RowCounts
@@ -31,7 +33,6 @@ from onboarding.logging import logger
 
 _log = logger(__name__)
 
-_RESUMED = (WaitingFor.PAUSED, WaitingFor.SCOPE_BREAKER)
 _TOO_MANY = 429
 _NOT_ALLOWED = (401, 403)
 
@@ -51,6 +52,7 @@ class FleetComparison:
         stable: Callable[[Policy], bool],
         containers: ContainerReader,
         row_counts: RowCounts,
+        heartbeats: HeartbeatReader,
     ) -> None:
         self._ports = ports
         self._row_counts = row_counts
@@ -60,7 +62,9 @@ class FleetComparison:
         self._stable = stable
         self._containers = containers
         self._associations = FleetAssociations(ports.inventory, policies, rules.app_settings, sweep_queue)
+        self._inactive = {n for policy in policies.policies if policy.inactive for n in policy.extensions}
         self._identities = FleetIdentities(rules, policies)
+        self._heartbeats = FleetHeartbeats(heartbeats, rules, policies, sweep_queue)
         self.at, self.width = "", 0
         self._breakers: dict[str, Sequence[CircuitBreaker]] = {}  # the open ones, by subscription
         self._pauses: Sequence[Pause] | None = None  # all; None: not read yet
@@ -134,15 +138,15 @@ class FleetComparison:
             facts = read_facts(body)
             subscription = facts.id.subscription.lower()
             seen.add(subscription)
-            completed = await self._containers.complete(facts, self._policies, self._sweep_queue.started)
             row = known.get(subscription, {}).get(place_of(facts.id))
+            kept = {each.extension for each in row.summaries} & self._inactive if row else ()
+            completed = await self._containers.complete(facts, self._policies, self._sweep_queue.started, kept)
             if row is not None:
                 row.listed = True
                 self._associations.count_beside(row, completed.assignments)
             summaries = row.summaries if row else ()
             finding = self._find(completed.facts, completed.assignments, row)
-            if finding is None and any(each.waiting_for in _RESUMED for each in summaries):
-                finding = await self._find_resumed(facts.id, summaries, completed.assignments)
+            finding = finding or await self._find_resumed(facts.id, summaries, completed.assignments)
             if finding is not None and facts.id.name:
                 await self._sweep_queue.request(facts.id, finding, facts.vm_id, summaries)
         return seen
@@ -167,17 +171,19 @@ class FleetComparison:
     async def _find_resumed(
         self, vm: VmId, summaries: Iterable[RowSummary], assignments: Iterable[Assignment]
     ) -> Finding | None:
-        """A finding if a row of the VM waits for a circuit breaker that has closed, or for the end of a pause that has
-        ended: its check may be a day away. One request adds the identities of all policies that select the VM, so it
-        waits for the pause of any of them."""
+        """A finding if a row of the VM waits for a circuit breaker that has closed, for the end of a pause that has
+        ended, or for a heartbeat that has come: its check may be a day away. One request adds the identities of all
+        policies that select the VM, so it waits for the pause of any of them."""
         only = self._sweep_queue.sweep_filter.policy
-        selecting = tuple(assignment.policy.name for assignment in assignments if assignment.selected)
         for each in summaries:
             if not each.settled(self._sweep_queue.settled) or (only and each.policy != only):
                 continue
-            policies = (each.policy, *(selecting if each.step == StepKind.IDENTITY else ()))
-            if each.waiting_for == WaitingFor.PAUSED and not await self._is_paused(vm, policies):
-                return Finding(Reason.RESUMED, each.policy)
+            if each.waiting_for == WaitingFor.PAUSED:
+                others = [a.policy.name for a in assignments if a.selected and each.step == StepKind.IDENTITY]
+                if not await self._is_paused(vm, (each.policy, *others)):
+                    return Finding(Reason.RESUMED, each.policy)
+            if await self._heartbeats.heard(vm, each):
+                return Finding(Reason.HEARTBEAT, each.policy)
             if each.waiting_for != WaitingFor.SCOPE_BREAKER:
                 continue
             breakers = [*await self._open_breakers(vm.subscription.lower()), *await self._open_breakers(EVERYWHERE)]

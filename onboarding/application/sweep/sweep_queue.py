@@ -44,6 +44,11 @@ class Budget(Struct, frozen=True):
         return self.grace_period * 3 / 5
 
     @property
+    def heartbeats_held(self) -> timedelta:
+        """How long a worker uses an answer about all heartbeats of a workspace."""
+        return self.grace_period / 2
+
+    @property
     def settle_time(self) -> timedelta:
         """How long after its due time a reconciliation has written its rows."""
         return self.grace_period / 2
@@ -116,6 +121,8 @@ class SweepReport(Struct):
     """VMs whose row says that all is done, while an association with a data collection rule or endpoint is missing."""
     resumed: int = 0
     """VMs with a row that waits for a circuit breaker that has closed, or for a pause that has ended."""
+    heartbeat: int = 0
+    """VMs with a removal that waits for a heartbeat of another agent, which has come."""
     skipped: int = 0
     """Findings that an earlier run requested, that have no result yet, and that are not due for another request."""
     repeated: int = 0
@@ -143,7 +150,7 @@ class SweepReport(Struct):
     @property
     def requested(self) -> int:
         """The number of reconciliations that were requested, or in a dry run would be."""
-        return self.missed + self.drifted + self.failed + self.gone + self.changed + self.association + self.resumed
+        return sum(getattr(self, reason) for reason in Reason)
 
     @property
     def complete(self) -> bool:

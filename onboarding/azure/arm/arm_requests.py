@@ -30,6 +30,7 @@ from onboarding.azure.http_connections import USER_AGENT, Connections, proxies_f
 from onboarding.azure.identity import ArmTokens, BearerPolicy
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.reconcile.steps.association_step import API_VERSION as ASSOCIATION_API_VERSION
 from onboarding.domain.request_id import request_id
 from onboarding.logging import bound_keys, logger
 
@@ -48,7 +49,7 @@ API_VERSIONS: Final[Mapping[str, str]] = {
     GALLERY_IMAGES: "2026-03-03",
     SUBSCRIPTIONS: "2022-12-01",  # with resource groups
     RESOURCE_GRAPH: "2021-03-01",
-    ASSOCIATIONS: "2022-06-01",  # a version of Compute is refused below a machine's path, and this one on the machine
+    ASSOCIATIONS: ASSOCIATION_API_VERSION,
 }
 
 _CONNECT_TIMEOUT_S = 5

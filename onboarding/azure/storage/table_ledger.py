@@ -29,6 +29,7 @@ from onboarding.application.ports import (
     StoredMachine,
     StoredRow,
 )
+from onboarding.azure.storage.ledger.change_entities import change_write, is_change, read_changes
 from onboarding.azure.storage.ledger.deletions import TRANSACTION
 from onboarding.azure.storage.ledger.index_rows import (
     IndexKeys,
@@ -73,6 +74,7 @@ from onboarding.azure.storage.table_entities import (
 from onboarding.azure.storage.table_queries import Query, literal
 from onboarding.azure.storage.table_retention import prune
 from onboarding.azure.storage.table_writes import Write
+from onboarding.domain.reconcile.change import CHANGE_COLUMNS, Change, HistoryLine
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MACHINE_COLUMNS, MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, ROW_COLUMNS, Row, Selection
@@ -83,7 +85,7 @@ from onboarding.logging import logger
 _log = logger(__name__)
 
 # A transaction takes 100 entities. One entry may be five: a row, two lines of history, a row of the outbox and an
-# index row. The machine's own row and its index row are two.
+# index row. The machine's own row and its index row are two. Lines of changes fill the rest.
 _ENTRIES_AT_ONCE = 10
 # Identifies one write of the machine's own row, to find out whether it was carried out if no answer came.
 _WRITE_ID = "WriteId"
@@ -123,14 +125,20 @@ class TableLedger:
         *,
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
+        changes: Sequence[Change] = (),
     ) -> RowVersions:
         vm = vm_id(machine.resource_id)
         targets: dict[str, str] = {}
-        for some in list(batched(entries, _ENTRIES_AT_ONCE, strict=False)) or [()]:
+        batches: list[tuple[RowWrite, ...]] = list(batched(entries, _ENTRIES_AT_ONCE, strict=False)) or [()]
+        left = [change_write(change) for change in changes]
+        while batches or left:
+            some = batches.pop(0) if batches else ()
             writes = [_own_write(vm, machine, version, rest)]
             for entry in some:
                 writes += self._writes(entry, trigger, again=again)
             writes += index_writes(machine, [entry.row for entry in some])
+            room = TRANSACTION - len(writes)
+            writes, left = writes + left[:room], left[room:]
             versions = await self._transact(vm, writes)
             version = versions[0]
             rows = (each for write, each in zip(writes, versions, strict=True) if _is_row(write))
@@ -146,6 +154,7 @@ class TableLedger:
         at: str,
         *,
         rest: Mapping[str, Any] | None = None,
+        change: Change | None = None,
     ) -> None:
         vm = vm_id(machine.resource_id)
         keys = target_keys(vm, extension)
@@ -153,12 +162,18 @@ class TableLedger:
         target = Write({**restored, **keys}, version=at, delete=before is None)
         # The index row of the row as it was may have been deleted while the claim was there.
         index_rows = index_writes(machine, [before.row] if before else [])
-        await self._transact(vm, [_own_write(vm, machine, version, rest), target, *index_rows])
+        lines = [change_write(change, delete=True)] if change else []
+        await self._transact(vm, [_own_write(vm, machine, version, rest), target, *index_rows, *lines])
 
     async def append(self, row: Row, trigger: EventRef) -> None:
         write = Write(_history(row, trigger, to_wire(row.to_properties())))
         with writing():
             await self._table.write(write)
+
+    async def append_changes(self, changes: Sequence[Change]) -> None:
+        with writing():
+            for some in batched(changes, TRANSACTION, strict=False):
+                await self._table.transact([change_write(change) for change in some])
 
     def _writes(self, entry: RowWrite, trigger: EventRef, *, again: bool) -> list[Write]:
         row = entry.row
@@ -325,8 +340,15 @@ class TableLedger:
     async def history(self, vm: VmId) -> AsyncIterator[Row]:
         with reading():
             async for found in self._entities(Query(history_prefix(vm), partition_of(vm))):
-                if (row := read_row(found)) is not None:
+                if not is_change(found) and (row := read_row(found)) is not None:
                     yield row
+
+    async def changes(
+        self, subscription: str, selection: Selection, since: datetime
+    ) -> AsyncIterator[Change | HistoryLine]:
+        with reading():
+            async for line in read_changes(self._table, subscription.lower(), selection, since):
+                yield line
 
     async def close(self) -> None:
         await self._table.close()
@@ -387,9 +409,8 @@ def _reduced(write: Write) -> Write:
             return value
         return value[:_SAFE_LENGTH].encode("ascii", "replace").decode()
 
-    kept = {
-        name: shortened(name, value) for name, value in write.entity.items() if not is_unknown(name, _COLUMNS_OF_OURS)
-    }
+    ours = _COLUMNS_OF_OURS | CHANGE_COLUMNS
+    kept = {name: shortened(name, value) for name, value in write.entity.items() if not is_unknown(name, ours)}
     return Write(kept, write.create, write.version, write.delete)
 
 

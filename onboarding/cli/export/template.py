@@ -1,7 +1,8 @@
-"""`onboard template`: print the extension as a resource of a deployment template, from the catalogue and a policy.
+"""`onboard template`: print the resources of a deployment template for what a policy wants on a VM: identity,
+associations and extension.
 
-By default it is the resource alone, as the documentation of the extension shows it; with --complete it is a template
-that deploys the same extension as the function app. It holds no secrets: protected settings are secure parameters. Exit
+By default they are the resources alone, as the documentation of the extension shows it; with --complete it is a
+template that deploys the same as the function app. It holds no secrets: protected settings are secure parameters. Exit
 codes: 0, 2 bad input.
 """
 
@@ -26,6 +27,7 @@ from onboarding.domain.resource_id import VmId, parse_id
 from onboarding.export.arm_template import arm_parameters, arm_template
 from onboarding.export.bicep_template import bicep_template
 from onboarding.export.extension_template import ExtensionTemplate, Placement
+from onboarding.export.step_resources import associations_of, identity_of, named_identity_of
 from onboarding.export.template_settings import template_settings
 
 
@@ -72,11 +74,13 @@ def _template(args: argparse.Namespace) -> ExtensionTemplate:
     configuration = read_configuration(environment)
     if args.vm and not isinstance(parse_id(str(VmId("s", "g", args.vm))), VmId):
         raise BadInput("--vm", f"{as_written(args.vm)} is not the name of a VM", "use letters, digits, - and _")
-    policy = routed_to(_policy(configuration.rules.policies.policies, args.policy), args.workspace)
+    chosen = _policy(configuration.rules.policies.policies, args.policy, args.extension)
+    policy = routed_to(chosen, args.workspace)
     policy = policy.for_target(_extension(policy, args.extension))
     entry = configuration.rules.catalogue[policy.extension]
     _check(entry, policy, environment)
-    public, protected = template_settings(entry, policy, environment)
+    public, protected = template_settings(entry, policy, environment, named_identity_of(policy, environment))
+    identity, associations = identity_of(policy, environment), associations_of(policy, environment)
     return ExtensionTemplate(
         entry=entry,
         placement=args.placement,
@@ -85,13 +89,21 @@ def _template(args: argparse.Namespace) -> ExtensionTemplate:
         public=public,
         protected=protected,
         complete=args.complete,
+        identity=identity,
+        associations=associations,
     )
 
 
-def _policy(policies: tuple[Policy, ...], name: str) -> Policy:
-    named = [policy for policy in policies if name in ("", policy.name)]
-    if len(named) == 1:
-        return named[0]
+def _policy(policies: tuple[Policy, ...], name: str, extension: str) -> Policy:
+    """The policy of that name; without a name the only active one, or the only one that has the extension."""
+    if name:
+        chosen = [policy for policy in policies if policy.name == name]
+    else:
+        chosen = [policy for policy in policies if not policy.inactive]
+        if extension and not any(extension in policy.extensions for policy in chosen):
+            chosen = [policy for policy in policies if extension in policy.extensions] or chosen
+    if len(chosen) == 1:
+        return chosen[0]
     problem = f"unknown policy {as_written(name)}" if name else "missing option --policy"
     raise ConfigurationError("--policy", problem, known_names("policies", (each.name for each in policies), name))
 

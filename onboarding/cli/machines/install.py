@@ -10,11 +10,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from onboarding.app import Configuration, assemble, open_ports, read_configuration
 from onboarding.application.operator_requests import NoAccess, OperatorRequests, Paused, Preview
+from onboarding.application.planned_steps import PlannedStep, in_words
 from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, CommandFailed, Commands
@@ -38,7 +40,7 @@ from onboarding.domain.reconcile.decision import Act, OperatorRequest, Satisfied
 from onboarding.domain.reconcile.row import Outcome, Row
 from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.resource_id import VmId
-from onboarding.export.extension_template import az_extension_set
+from onboarding.export.az_commands import az_association, az_extension_delete, az_extension_set, az_identity_assign
 from onboarding.export.template_settings import placeholders
 
 type Work = Callable[[OperatorRequests], Awaitable[int]]
@@ -48,7 +50,9 @@ def add(commands: Commands) -> None:
     parser = add_command(commands, "install")
     add_vms(parser, several=True)
     add_request_options(parser)
-    parser.add_argument("--show-az", action="store_true", help="print the equivalent az command, without its secrets")
+    parser.add_argument(
+        "--show-az", action="store_true", help="print the equivalent az commands, without their secrets"
+    )
     parser.set_defaults(run=run, removal=False)
 
 
@@ -192,36 +196,52 @@ async def preview(
     commands_only: bool = False,
 ) -> int:
     """Print what would be done for each VM; 0 if each is onboarded or would be."""
-    found: list[tuple[str, str, str, str]] = []
+    found: list[_Line] = []
     fine = True
     for vm in vms:
         try:
             previews = await requests.preview(vm, request)
         except ArmError as error:
-            found.append((vm.name, "", "refuse", mask(explain_arm_error(error))))
+            found.append(_Line(vm.name, "", "refuse", mask(explain_arm_error(error)), ()))
             fine = False
             continue
         fine &= bool(previews) and all(_is_fine(preview) for preview in previews)
         for preview in previews:
-            found.append((vm.name, preview.context.entry.name, *_describe(preview)))
-            if getattr(args, "show_az", False) and (command := _az(vm, preview)):
-                print(f"{command}\n")
+            found.append(_Line(vm.name, preview.context.entry.name, *_describe(preview), preview.steps))
+            if getattr(args, "show_az", False):
+                print("".join(f"{command}\n\n" for command in _az(vm, preview)), end="")
     if not commands_only:
         _print_previews(found, args.output)
     return 0 if fine else 1
 
 
-def _print_previews(found: list[tuple[str, str, str, str]], form: Form) -> None:
+class _Line(NamedTuple):
+    """What would be done for one extension of one VM."""
+
+    vm: str
+    extension: str
+    would: str
+    because: str
+    steps: tuple[PlannedStep, ...]
+
+    def as_dict(self, *, nested: bool) -> dict[str, Any]:
+        steps = [step.as_dict() for step in self.steps] if nested else in_words(self.steps)
+        return {**self._asdict(), "steps": steps}
+
+
+def _print_previews(found: list[_Line], form: Form) -> None:
     if form is not Form.TABLE:
-        names = ("vm", "extension", "would", "because")
-        write_records(_lines(form), names, (dict(zip(names, each, strict=True)) for each in found))
+        records = (line.as_dict(nested=form is not Form.CSV) for line in found)
+        write_records(_lines(form), _Line._fields, records)
         return
     from onboarding.cli.console import open_console, plain_table
     from onboarding.cli.console import printable as as_text
 
     table = plain_table("VM", "Extension", "Would", "Because")
-    for vm, extension, would, because in found:
-        table.add_row(as_text(vm), extension, would, as_text(because))
+    for line in found:
+        written = in_words(line.steps) if line.would not in ("leave", "wait") else ""
+        would = f"{line.would} ({written})" if written and "(" not in line.would else line.would
+        table.add_row(as_text(line.vm), line.extension, as_text(would), as_text(line.because))
     open_console().print(table)
 
 
@@ -238,7 +258,7 @@ def _describe(preview: Preview) -> tuple[str, str]:
         case Stop(outcome=Outcome.REMOVED):
             would = "leave"
         case Satisfied():
-            would = "leave"
+            would = "complete" if in_words(preview.steps) else "leave"
         case Stop(outcome=outcome):
             would = f"refuse ({outcome})"
         case _:
@@ -252,10 +272,22 @@ def _is_fine(preview: Preview) -> bool:
     return gone or isinstance(decision, Act) or (isinstance(decision, Satisfied) and decision.problem is None)
 
 
-def _az(vm: VmId, preview: Preview) -> str:
+def _az(vm: VmId, preview: Preview) -> Iterator[str]:
+    """The commands for the steps that would be written, in their order."""
     decision, context = preview.decision, preview.context
-    if not isinstance(decision, Act) or decision.step is StepKind.REMOVAL:
-        return ""
+    if not isinstance(decision, (Act, Satisfied)):
+        return
     entry, policy = context.entry, context.assignment.policy
-    public, protected = placeholders(entry, policy, context.settings, MachineValues.of(context.facts))
-    return az_extension_set(vm, entry, decision.name, public, protected)
+    for step in preview.steps:
+        if not step.written:
+            continue
+        if step.step is StepKind.IDENTITY:
+            yield az_identity_assign(vm, step.subject)
+        elif step.step is StepKind.ASSOCIATION:
+            endpoint = step.subject == context.needs.associations.endpoint
+            yield az_association(vm, step.subject, endpoint=endpoint)
+        elif step.step is StepKind.REMOVAL and isinstance(decision, Act):
+            yield az_extension_delete(vm, decision.name)
+        elif isinstance(decision, Act):
+            public, protected = placeholders(entry, policy, context.settings, MachineValues.of(context.facts))
+            yield az_extension_set(vm, entry, decision.name or entry.resource_name, public, protected)

@@ -24,11 +24,14 @@ class Line(Struct, frozen=True):
     reason: Text
 
 
-def print_lines(console: Console, headings: Sequence[str], lines: Sequence[Line], *, after: int = 0) -> None:
-    """Print the lines below their headings. Where there is room, the reason comes before the last `after` columns."""
+def print_lines(
+    console: Console, headings: Sequence[str], lines: Sequence[Line], *, after: int = 0, least: int = _LEAST_REASON
+) -> None:
+    """Print the lines below their headings. Where there is room for `least` columns, the reason comes before the last
+    `after` columns."""
     rows = [[Text(name, "bold") for name in headings], *(line.cells for line in lines)]
     natural = [max(text.cell_len for row in rows for text in row[at].split()) for at in range(len(headings))]
-    if console.width - sum(natural) - _GAP * len(natural) >= _LEAST_REASON:
+    if console.width - sum(natural) - _GAP * len(natural) >= least:
         _print_with_column(console, headings, lines, len(headings) - after)
         return
     indent = 0

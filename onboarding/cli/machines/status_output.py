@@ -130,8 +130,8 @@ def _shortened(subscriptions: set[str]) -> dict[str, str]:
 
 
 def write_totals(counted: CountedRows, form: Form, now: datetime) -> None:
-    """Print the number of rows of each outcome, how many of them are only audited since their machine is older than the
-    policy, and how old the numbers are."""
+    """Print the number of rows of each outcome, how many of them are only audited since their machine is older than
+    which policy, and how old the numbers are."""
     totals, as_of, existing = counted.outcomes, counted.as_of, counted.existing_machines
     if form is Form.CSV:
         rows = [{"outcome": outcome.value, "rows": totals[outcome]} for outcome in Outcome if totals.get(outcome)]
@@ -139,12 +139,13 @@ def write_totals(counted: CountedRows, form: Form, now: datetime) -> None:
     elif form is not Form.TABLE:
         outcomes = {outcome.value: totals[outcome] for outcome in Outcome if totals.get(outcome)}
         time = {"asOf": as_of.isoformat(timespec="seconds")} if as_of else {}
-        older = {"existingMachines": existing} if existing else {}
+        older = {"existingMachines": sum(existing.values()), "toTakeUp": existing} if existing else {}
         print(json.dumps({"rows": sum(outcomes.values()), "outcomes": outcomes, **older, **time}))
     else:
         _console().print(_summary(totals) if totals else "nothing in the table matches", soft_wrap=True)
-        if existing:
-            print(f"{existing:,} of them only Audited since the machine is older than the policy (existing-machine)")
+        for policy, number in existing.items():
+            text = f"{number:,} of them only Audited since the machine is older than policy {policy} (existing-machine)"
+            print(printable(f"{text}; `onboard enforce {policy}` takes them up, with --dry-run it lists them"))
     if as_of and form in (Form.CSV, Form.TABLE):
         minutes = max(0, (now - as_of) // timedelta(minutes=1))
         to = sys.stdout if form is Form.TABLE else sys.stderr

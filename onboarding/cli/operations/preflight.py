@@ -21,13 +21,16 @@ _LONGEST = 300
 _TENANT = re.compile(r"must match.{0,80}?https://sts\.windows\.net/([0-9A-Za-z-]{1,64})/")
 
 
-def check_policy(configuration: Configuration, name: str) -> None:
-    """Raise BadInput unless there is a policy, and one of that name if a name is given."""
+def check_policy(configuration: Configuration, name: str, place: str = "--policy") -> None:
+    """Raise BadInput unless there is a policy, and one of that name if a name is given; `place` names the argument."""
     names = [policy.name for policy in configuration.rules.policies.policies]
     if not names:
         raise CommandFailed("\n".join(configuration.problems) or str(BadInput("", "no policy is there", "write one")))
     if name not in ("", *names):
-        raise BadInput("--policy", f"unknown policy {as_written(name)}", known_names("policies", names, name))
+        raise BadInput(place, f"unknown policy {as_written(name)}", known_names("policies", names, name))
+    for policy in configuration.rules.policies.policies:
+        if name == policy.name and policy.inactive:
+            raise BadInput(place, policy.off, "correct the app settings, or name another policy")
 
 
 def check_configuration(configuration: Configuration, policy: str) -> None:

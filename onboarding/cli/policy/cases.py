@@ -1,9 +1,9 @@
 """`onboard policy test`: run the test cases of policies. A case is a VM body and the expected result.
 
 A `*.cases.yaml` names a `policy` or a `definition` (with `parameters`) and lists `cases`, each with `name`, `vm` (a
-body, or a file with one) and `expect`: `selected` and `because` for a policy; `applies`, `effect` and `compliant` for a
-definition. A case may also have `resourceGroup` and `subscription` with the values that rules may read. Other values of
-them are unknown, and a policy that needs one has `selected: null`.
+body, or a file with one) and `expect`: `selected`, `because`, `decision` and `steps` for a policy; `applies`, `effect`
+and `compliant` for a definition. A case may also have `resourceGroup` and `subscription` with the values that rules may
+read. Other values of them are unknown, and a policy that needs one has `selected: null`.
 """
 
 from __future__ import annotations
@@ -13,25 +13,30 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from copy import replace
 from datetime import UTC, datetime
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct, field, to_builtins
 
+from onboarding.application.preview import forecast
+from onboarding.application.rules import Rules
 from onboarding.cli.command_list import add_action
 from onboarding.cli.io import BadInput, Commands, counted
 from onboarding.cli.output import FORMERLY_DOCUMENT, Form, add_output, write_records
 from onboarding.cli.policy.definition_input import load_definition
 from onboarding.cli.policy.evaluate import bind
-from onboarding.cli.policy.policy_input import Source, folder_or_file, load_policy, read_source, read_vms
+from onboarding.cli.policy.policy_input import Source, folder_or_file, load_policy, load_rules, read_source, read_vms
 from onboarding.domain.errors import as_written
 from onboarding.domain.json_access import printable
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
 from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
 from onboarding.domain.machine.resource_containers import GROUP, SUBSCRIPTION, ResourceContainers, read_properties
+from onboarding.domain.policy.policy import Policy, PolicySet
 from onboarding.domain.policy.rule import resource_of
 from onboarding.domain.typed_file import FileMapping, Refused, Text
+from onboarding.loading.policy_extensions import with_extensions
 
 type Decide = Callable[[Mapping[str, Any], ResourceContainers], Mapping[str, Any]]
 
@@ -55,11 +60,14 @@ class Case(FileMapping, frozen=True, kw_only=True):
     expect: Annotated[
         dict[str, Any],
         Meta(
-            description="selected and because for a policy; applies, effect and compliant for a definition.",
+            description="selected, because, decision and steps for a policy; applies, effect and compliant for a"
+            " definition.",
             extra_json_schema={
                 "properties": {
                     "selected": {"type": ["boolean", "null"]},
                     "because": {"description": "A part of the reason."},
+                    "decision": {"type": "string", "description": "What would be done, such as Install or Waiting."},
+                    "steps": {"type": "string", "description": "What would be written, in the words of the plan."},
                     "applies": {"type": ["boolean", "null"]},
                     "effect": {"type": "string"},
                     "compliant": {"type": ["boolean", "null"]},
@@ -172,12 +180,47 @@ def _decider(file: CasesFile, folder: Path) -> Decide:
 
         return evaluate
     policy = load_policy(str(folder / (file.policy or "")))
+    rules = cache(partial(_rules_of, policy, folder / (file.policy or "")))
 
     def decide(body: Mapping[str, Any], around: ResourceContainers) -> Mapping[str, Any]:
-        assignment = policy.select(_facts(body, around), _NOW)
-        return {"selected": None if assignment.undecided else assignment.selected, "because": assignment.reason}
+        facts = _facts(body, around)
+        assignment = policy.select(facts, _NOW)
+        return _Answer(
+            {"selected": None if assignment.undecided else assignment.selected, "because": assignment.reason},
+            lambda: _foreseen(rules(), facts),
+        )
 
     return decide
+
+
+class _Answer(Mapping[str, Any]):
+    """What a policy says of a VM. The catalogue is only read for a case that expects a decision or steps."""
+
+    def __init__(self, selected: Mapping[str, Any], foresee: Callable[[], Mapping[str, Any]]) -> None:
+        self._selected, self._foresee = selected, cache(foresee)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._selected[key] if key in self._selected else self._foresee()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._selected, "decision", "steps"))
+
+    def __len__(self) -> int:
+        return len(self._selected) + 2
+
+
+def _rules_of(policy: Policy, file: Path) -> Rules:
+    """The policy alone, with the extensions of its folder. App settings are those of no app: all count as set."""
+    rules, _ = load_rules(str(file.parent), {})
+    with read_source(str(file)).problems_named():
+        whole = with_extensions(policy, str(file), rules.catalogue, rules.unusable)
+    return replace(rules, policies=PolicySet((whole,)))
+
+
+def _foreseen(rules: Rules, facts: MachineFacts) -> Mapping[str, Any]:
+    """The decision on the VM, and what would be written, as `onboard policy plan` says it."""
+    found = forecast(rules, facts, _NOW)[0]
+    return {"decision": str(found.word), "steps": ", ".join(filter(None, (step.written for step in found.steps)))}
 
 
 _NOW = datetime.now(UTC)

@@ -39,6 +39,7 @@ class PolicyStatement(Struct, frozen=True):
             "extension": policy.extension,
             "existing": policy.existing.value,
             "selected": None if self.assignment.undecided else self.assignment.selected,
+            "active": not policy.inactive,
             "decides": self.decides,
             "reason": self.assignment.reason,
             **{name: tree.as_dict() for name, tree in self.trees.items()},
@@ -87,8 +88,12 @@ class VmExplanation(Struct, frozen=True):
             if each.window:
                 lines.append(printable(f"    change window: {each.window}"))
             lines.append(printable(f"    → {each.word}: {each.reason}"))
+            lines += [printable(f"      {step}") for step in each.steps if len(each.steps) > 1]
+            lines += [printable(f"      do: {each.advice}")] if each.advice else []
             if each.audited_first:
-                lines.append(f"      {AUDITED_FIRST}")
+                lines.append(printable(f"      {AUDITED_FIRST}; `onboard enforce {each.policy.name}` then takes it up"))
+        off = [s.assignment for s in self.statements if s.assignment.policy.inactive]
+        lines += [printable(f"  {assignment.reason}") for assignment in off]
         return "\n".join(lines)
 
 

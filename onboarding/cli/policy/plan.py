@@ -40,6 +40,7 @@ from onboarding.domain.errors import ArmError, as_written
 from onboarding.domain.json_access import printable
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
 from onboarding.domain.machine.machine_formats import Unrecognised, read_id, read_vm
+from onboarding.domain.policy.policy import Policy
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.resource_id import VmId, parse_id
 from onboarding.settings import Settings, problems_of, read_settings
@@ -131,9 +132,9 @@ def run(args: argparse.Namespace) -> int:
     elif args.output is Form.JSONL:
         write_records(args.output, (), (change.as_dict() for change in shown))
     else:
-        print(
-            _json(len(machines), changes, shown) if args.output is Form.JSON else _table(len(machines), changes, shown)
-        )
+        off = [policy for policy in new.policies.policies if policy.inactive]
+        write = _json if args.output is Form.JSON else _table
+        print(write(len(machines), changes, shown, off))
     return 1 if problems or others or any(each.unread for each in machines) else 0
 
 
@@ -251,20 +252,23 @@ def _counts(changes: Iterable[Change]) -> Counter[tuple[str, str]]:
     return Counter(change.words for change in changes)
 
 
-def _json(machines: int, changes: list[Change], shown: list[Change]) -> str:
+def _json(machines: int, changes: list[Change], shown: list[Change], off: list[Policy]) -> str:
     counts = [{"before": b, "after": a, "vms": n} for (b, a), n in sorted(_counts(changes).items())]
     changed, first = sum(change.is_change for change in changes), _audited_first(changes)
     summary = {"machines": machines, "changed": changed, "auditedFirst": first, "counts": counts}
-    return as_json({**summary, "changes": [change.as_dict() for change in shown]})
+    inactive = [{"policy": policy.name, "because": policy.inactive} for policy in off]
+    return as_json({**summary, "inactive": inactive, "changes": [change.as_dict() for change in shown]})
 
 
-def _table(machines: int, changes: list[Change], shown: list[Change]) -> str:
+def _table(machines: int, changes: list[Change], shown: list[Change], off: list[Policy]) -> str:
     lines = []
     for change in shown:
         before, after = change.words
         side = change.side_shown
+        after = change.after.words if change.after else after
         lines.append(f"{change.vm}  {change.extension}: {before} → {after}  ({side.policy.name})")
         lines.append(f"    {side.reason}")
+        lines += [f"    do: {side.advice}"] if side.advice else []
         if side.window:
             lines.append(f"    change window: {side.window}")
     changed = sum(change.is_change for change in changes)
@@ -273,6 +277,7 @@ def _table(machines: int, changes: list[Change], shown: list[Change]) -> str:
         lines.append(f"  {number:6} {before} → {after}" if before != after else f"  {number:6} {after} (unchanged)")
     if first := _audited_first(changes):
         lines.append(f"  {first:6} of them {AUDITED_FIRST}")
+    lines += [policy.off for policy in off]
     return "\n".join(map(printable, lines))
 
 

@@ -92,7 +92,8 @@ def load_rules(folder: str, environment: Mapping[str, str]) -> tuple[Rules, tupl
     catalogue = load_catalogue_of(Path(folder))
     policies, problems = load_policies(Path(folder), catalogue.entries, catalogue.unusable)
     overrides, override_problems = load_overrides(Path(folder))
-    rules = Rules(policies, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
+    active = policies.with_settings(environment)
+    rules = Rules(active, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
     return rules, (*catalogue.problems, *problems, *override_problems)
 
 

@@ -8,6 +8,7 @@ codes: 0 no error, 1 at least one error, 2 there is nothing to validate.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from itertools import islice
@@ -27,6 +28,7 @@ from onboarding.domain.errors import ConfigurationError, as_written, error_text,
 from onboarding.domain.image.overrides import parse_overrides
 from onboarding.domain.json_access import printable
 from onboarding.domain.machine.resource_containers import GROUP, RIGHTS, SUBSCRIPTION
+from onboarding.domain.policy.active_when import ActiveWhen
 from onboarding.domain.policy.conditions import ConditionError
 from onboarding.domain.policy.conditions.compiler import condition_errors
 from onboarding.domain.policy.conditions.external_values import external_values_in, places
@@ -35,7 +37,7 @@ from onboarding.domain.policy.definitions.definition_forms import is_definition,
 from onboarding.domain.policy.policy_file import PolicyFile, parse_policy
 from onboarding.domain.policy.policy_settings import settings_errors
 from onboarding.domain.policy.rule import compile_rule
-from onboarding.domain.typed_file import keys_of
+from onboarding.domain.typed_file import keys_of, read_as
 from onboarding.loading.package_data import managed_kinds, reference_data
 from onboarding.loading.policy_extensions import (
     check_support_table,
@@ -85,16 +87,22 @@ def run(args: argparse.Namespace) -> int:
     named = [path for name in args.files or ["policies"] for path in _files(folder_or_file(name))]
     paths = list({path.resolve(): path for path in named}.values())
     validation = _Validation(paths)
-    errors, warnings = list(validation.errors()), validation.warnings
+    errors, warnings, notes = list(validation.errors()), validation.warnings, validation.notes
     if args.output in (Form.JSONL, Form.CSV):
         found = [("error", each) for each in errors] + [("warning", each) for each in warnings]
+        found += [("note", each) for each in notes]
         records = ({"kind": kind, **each.as_dict()} for kind, each in found)
         write_records(args.output, ("kind", "file", "line", "place", "message"), records)
     elif args.output is Form.JSON:
-        as_dicts = ([error.as_dict() for error in errors], [warning.as_dict() for warning in warnings])
-        print(as_json({"files": len(paths), "errors": as_dicts[0], "warnings": as_dicts[1]}))
+        groups = {"errors": errors, "warnings": warnings, "notes": notes}
+        as_dicts = {name: [each.as_dict() for each in group] for name, group in groups.items()}
+        print(as_json({"files": len(paths), **as_dicts}))
     else:
-        lines = [*map(str, errors), *(f"warning: {warning}" for warning in warnings)]
+        lines = [
+            *map(str, errors),
+            *(f"warning: {warning}" for warning in warnings),
+            *(f"note: {note}" for note in notes),
+        ]
         counts = f"{counted(len(paths), 'file')}, {counted(len(errors), 'error')}"
         counts += f", {counted(len(warnings), 'warning')}" if warnings else ""
         print("\n".join([*map(printable, lines), counts]))
@@ -138,12 +146,14 @@ class _Folder:
 
 
 class _Validation:
-    """One run over files, which may be in several folders. `warnings` are those of the files that were read so far."""
+    """One run over files, which may be in several folders. `warnings` and `notes` are those of the files that were read
+    so far; a note says that the app settings of this shell do not make a policy active."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
         self._folders: dict[Path, _Folder] = {}
         self.warnings: list[FileError] = []
+        self.notes: list[FileError] = []
 
     def errors(self) -> Iterator[FileError]:
         for path in self._paths:
@@ -166,6 +176,7 @@ class _Validation:
         if path.name != OVERRIDES and not _is_extension(path):
             found = islice(find_warnings(source.data), _MOST_WARNINGS)
             self.warnings += (_file_error(source, warning) for warning in found)
+            self.notes += (_file_error(source, note) for note in _not_active(source.data))
         for number, error in enumerate(self._errors(path, source), 1):
             if number > _MOST:
                 yield FileError(
@@ -247,6 +258,19 @@ def _definition_errors(source: Source) -> Iterator[ConditionError]:
     for each in kept:
         if len(kept) == 1 or not each.is_initiative:
             yield from kept_errors(each)
+
+
+def _not_active(data: Any) -> Iterator[ConditionError]:
+    """A note for a policy that the app settings of this shell do not make active."""
+    if not isinstance(data, dict) or not isinstance(data.get("activeWhen"), dict):
+        return
+    try:
+        why = read_as(data["activeWhen"], ActiveWhen, "").unmet(os.environ)
+    except ConfigurationError:
+        return  # it is an error of the file
+    if why:
+        problem = f"{PolicyFile.called(data)} is not active with the settings of this shell: {why}"
+        yield ConditionError("activeWhen", problem, "nothing is wrong; in Azure the app's own settings count")
 
 
 def _part(value: Any, key: str) -> dict[str, Any]:

@@ -19,8 +19,9 @@ NOWHERE = Scope(("subscriptions", "", ""))  # contains no VM, while a policy wit
 
 
 def groups_named(policies: PolicySet) -> frozenset[str]:
-    """The management groups that any policy names."""
-    return frozenset(scope.management_group for policy in policies.policies for scope in _scopes(policy)) - {""}
+    """The management groups that any active policy names."""
+    active = [policy for policy in policies.policies if not policy.inactive]
+    return frozenset(scope.management_group for policy in active for scope in _scopes(policy)) - {""}
 
 
 def resolve(policies: PolicySet, members: Members) -> PolicySet:
@@ -34,6 +35,7 @@ def problems(policies: PolicySet, members: Members) -> tuple[str, ...]:
         f"policy {policy.name}: management group {group!r} holds no subscription that this app's identity can see;"
         " give the identity the Reader role on the group, or list its subscriptions"
         for policy in policies.policies
+        if not policy.inactive
         for group in sorted({scope.management_group for scope in _scopes(policy)} - {""})
         if not members.get(group)
     )

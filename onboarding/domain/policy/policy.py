@@ -15,9 +15,11 @@ from typing import Any, Protocol
 
 from msgspec import Struct, field
 
+from onboarding.domain.json_access import digest
 from onboarding.domain.limits.rollout_limit import RolloutLimit
 from onboarding.domain.machine.machine_facts import MachineFacts, OsType
 from onboarding.domain.machine.managed_machines import Managed, ManagedKinds
+from onboarding.domain.policy.active_when import ActiveWhen
 from onboarding.domain.policy.change_window import ChangeWindows
 from onboarding.domain.policy.conditions import Explanation
 from onboarding.domain.policy.exemption import Exemption
@@ -29,6 +31,8 @@ from onboarding.domain.reconcile.steps.association_step import AssociationNeed
 from onboarding.domain.reconcile.steps.identity_step import IdentityNeed
 from onboarding.domain.reconcile.wait_schedule import Waits
 from onboarding.domain.resource_id import VmId
+
+_ALL_CHECKS = 5
 
 
 class Effect(StrEnum):
@@ -104,6 +108,23 @@ class Policy(Struct, frozen=True):
     one_of: Mapping[str, OsType] = field(default_factory=dict)  # several extensions, one for each OS; empty for one
     digest: str = ""  # of the file's content, without secret values: it changes when the policy changes
     selection_digest: str = ""  # of what decides which machines it is about, and whether it acts
+    active_when: ActiveWhen | None = None  # the app settings that make it active; None for always
+    inactive: str = ""  # why it is not active with the app settings of this process; empty if it is
+
+    def with_settings(self, app_settings: Mapping[str, str]) -> Policy:
+        """This policy as it is with these app settings. One that is not active has other digests: rows of the active
+        one are rows of another version, and a selection is new when the policy becomes active."""
+        if self.active_when is None or not (why := self.active_when.unmet(app_settings)):
+            return self
+        other = digest(f"{self.digest} inactive")
+        return replace(self, inactive=why, digest=other, selection_digest=digest("inactive"))
+
+    @property
+    def off(self) -> str:
+        """Why it does nothing on any machine, for people; empty if it does something."""
+        if self.effect is Effect.DISABLED:
+            return f"policy {self.name} is disabled"
+        return f"policy {self.name} is not active: {self.inactive}" if self.inactive else ""
 
     @property
     def removes(self) -> bool:
@@ -158,8 +179,8 @@ class Policy(Struct, frozen=True):
     ) -> Assignment:
         """Whether this policy selects the VM for its extension; the coarse checks come first. A caller with several
         policies passes `recognise`, so that the kind of managed machine is found once for all of them."""
-        if self.effect is Effect.DISABLED:
-            return Assignment(self, False, f"policy {self.name} is disabled", checks_passed=0)
+        if self.off:
+            return Assignment(self, False, self.off, checks_passed=0)
         if not self.in_scope(facts.id):
             return Assignment(self, False, f"outside the scope of policy {self.name}", checks_passed=1)
         managed = recognise(self.kinds) if recognise else self.kinds.recognise(facts)
@@ -183,11 +204,11 @@ class Policy(Struct, frozen=True):
         if (unclear := self._existence_unclear(facts, now)) is not None:
             return self._undecided("existenceCondition", unclear)
         reason = f"policy {self.name} selects it{self._once_exempt(facts.id, now)}"
-        return Assignment(self, True, reason, checks_passed=5)
+        return Assignment(self, True, reason, checks_passed=_ALL_CHECKS)
 
     def _undecided(self, what: str, match: Match) -> Assignment:
         reason = f"the {what} of policy {self.name} cannot be decided: {match.why}"
-        return Assignment(self, False, reason, checks_passed=5, undecided=True, unread=match.unread)
+        return Assignment(self, False, reason, checks_passed=_ALL_CHECKS, undecided=True, unread=match.unread)
 
     def _existence_unclear(self, facts: MachineFacts, now: datetime) -> Match | None:
         """Why it is undecided whether any extension meets the policy; None if it is decided. One is enough."""
@@ -213,6 +234,13 @@ class Assignment(Struct, frozen=True):
     undecided: bool = False  # a value is unknown, so it is unknown whether the policy selects the VM
     unread: str = ""  # if undecided: what reading may decide it, as in `Match`
 
+    def says_more_than(self, earlier: Assignment) -> bool:
+        """Whether it is shown instead of an earlier policy's, which does not select the VM. A removal's refusal is
+        shown only where no install refuses the VM, too: what is not to be removed gets no row."""
+        if earlier.policy.removes and not self.policy.removes and earlier.checks_passed < _ALL_CHECKS:
+            return True
+        return self.checks_passed > earlier.checks_passed
+
 
 class PolicySet(Struct, frozen=True):
     """All policies, in the order of their files' names. The first that selects a VM, or is undecided about it, decides
@@ -221,6 +249,10 @@ class PolicySet(Struct, frozen=True):
 
     policies: tuple[Policy, ...]
 
+    def with_settings(self, app_settings: Mapping[str, str]) -> PolicySet:
+        """The policies as they are with these app settings."""
+        return PolicySet(tuple(policy.with_settings(app_settings) for policy in self.policies))
+
     @property
     def deciding(self) -> tuple[Policy, ...]:
         """The policies in the order in which they decide for an extension."""
@@ -228,7 +260,7 @@ class PolicySet(Struct, frozen=True):
 
     def assign(self, facts: MachineFacts, now: datetime, stored: Container[str] = ()) -> tuple[Assignment, ...]:
         """One assignment for each extension that any policy names. Of a policy with one for each operating system it is
-        the machine's own, and those of which `stored` has a row."""
+        the machine's own, and those of which `stored` has a row. A policy that is not active has one only for a row."""
         by_extension: dict[str, Assignment] = {}
 
         @cache  # once for all policies, and not for those out of scope
@@ -237,11 +269,14 @@ class PolicySet(Struct, frozen=True):
 
         targets = [each for all_of in self.policies for each in all_of.for_system(facts.os_type, stored)]
         for policy in sorted(targets, key=lambda policy: not policy.removes):
+            if policy.inactive and policy.extension not in stored:
+                continue
             assignment = policy.select(facts, now, recognise)
             best = by_extension.get(policy.extension)
-            if best is None or (not best.selected and assignment.checks_passed > best.checks_passed):
+            if best is None or (not best.selected and assignment.says_more_than(best)):
                 by_extension[policy.extension] = assignment
-        return tuple(by_extension[name] for name in dict.fromkeys(policy.extension for policy in targets))
+        names = dict.fromkeys(policy.extension for policy in targets)
+        return tuple(by_extension[name] for name in names if name in by_extension)
 
     def for_finding(self, *ids: str) -> frozenset[str] | None:
         """The names of the policies that belong to a finding of Azure Policy, by the ids of its definition and
@@ -252,7 +287,7 @@ class PolicySet(Struct, frozen=True):
 
     def reaching(self, vm: VmId, stored: Container[str] = ()) -> tuple[Policy, ...]:
         """The policies that could select a VM of which only the id is known, and the targets of its rows."""
-        reaching = (p for p in self.deciding if p.effect is not Effect.DISABLED and p.in_scope(vm))
+        reaching = (p for p in self.deciding if not p.off and p.in_scope(vm))
         return tuple(each for policy in reaching for each in policy.for_stored(stored))
 
     def for_unread(self, vm: VmId, stored: Container[str] = ()) -> tuple[Policy, ...]:

@@ -13,6 +13,7 @@ from onboarding.domain.json_access import digest
 from onboarding.domain.limits.rollout_limit import RolloutLimit
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.machine.managed_machines import ManagedKinds, included
+from onboarding.domain.policy.active_when import ActiveWhen
 from onboarding.domain.policy.change_window import ChangeWindow, ChangeWindows
 from onboarding.domain.policy.conditions.external_values import is_call, places
 from onboarding.domain.policy.exemption import Exemption
@@ -125,6 +126,9 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
             extra={"one": "effect", "many": "effects"},
         ),
     ] = Effect.DEPLOY
+    active_when: Annotated[
+        ActiveWhen | None, Meta(description="The app settings that make the policy active; without it, it always is.")
+    ] = None
     existing: Annotated[
         Existing,
         Meta(
@@ -317,6 +321,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
         azure_policy=frozenset(file.azure_policy or ()),
         reconnect=file.reconnect or False,
         auto_upgrade_minor_version=file.auto_upgrade_minor_version,
+        active_when=file.active_when,
         digest=_digest(raw, file.existing),
         selection_digest=_selection_digest(raw, file.effect),
     )
@@ -324,9 +329,11 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
 
 def _digest(raw: object, existing: Existing) -> str:
     """A digest of the content, the same for any order of keys, any comments and any format. The default of `existing`
-    is no content: a file that begins to say it changes nothing, so no row may open again."""
-    if existing is Existing.AUDIT and isinstance(raw, Mapping):
-        raw = {key: value for key, value in raw.items() if key != "existing"}
+    is no content: a file that begins to say it changes nothing, so no row may open again. Neither is `activeWhen`: it
+    does not change what an active policy does."""
+    left_out = {"activeWhen", *(("existing",) if existing is Existing.AUDIT else ())}
+    if isinstance(raw, Mapping):
+        raw = {key: value for key, value in raw.items() if key not in left_out}
     return digest(_canonical(raw))
 
 

@@ -11,11 +11,11 @@ from copy import replace
 from typing import Protocol
 
 from onboarding.domain.catalog.support_table import Verdict
-from onboarding.domain.failures.classification import is_being_written
+from onboarding.domain.failures.classification import ExtensionState, is_being_written, read_extension_state
 from onboarding.domain.image.os_release import OsSource
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.machine.machine_kind import MachineKind
-from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Stop, Wait
+from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.retry import as_if_new, problem_in
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.reconcile.steps import extension_step, removal_step
@@ -80,7 +80,17 @@ def _after_other_step(s: DecisionContext) -> DecisionContext:
 def _not_selected(s: DecisionContext) -> Decision | None:
     if s.assignment.selected or s.assignment.undecided or _by_person(s):
         return None
-    return Stop(Outcome.OUT_OF_SCOPE, s.assignment.reason)
+    return _kept(s) or Stop(Outcome.OUT_OF_SCOPE, s.assignment.reason)
+
+
+def _kept(s: DecisionContext) -> Decision | None:
+    """What a policy installed or found stays, with its row, when the policy is no longer active."""
+    last, extension = s.last, s.extension
+    if not s.assignment.policy.inactive or last is None or not last.outcome.present or extension is None:
+        return None
+    if read_extension_state(extension) is not ExtensionState.SUCCEEDED:
+        return None
+    return Satisfied(extension, last.outcome is Outcome.INSTALLED, last.reason, problem_in(last))
 
 
 def _by_person(s: DecisionContext) -> bool:

@@ -139,6 +139,7 @@ class Preceding(Struct, frozen=True):
     reason: str = ""  # why it is not satisfied, or why that could not be proved
     proved: bool = False  # whether this pass has proved it from ARM, and with a heartbeat where that is asked for
     problem: Problem | None = None  # why the proof could not be read
+    unheard: bool = False  # what is missing of the proof is the agent's heartbeat
 
 
 class DecisionContext(Struct, frozen=True):
@@ -238,3 +239,4 @@ class OperatorRequest(Struct, frozen=True):
     force: bool = False  # install although support for the operating system is unknown
     reconnect: bool = False  # move a VM that reports to another workspace to the policy's
     despite_pause: bool = False  # send requests although a person has paused them
+    by: str = ""  # the person's object id in Microsoft Entra ID; empty if unknown

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     CHANGED = "changed"  # the row is final, and the policy that decided it has changed since
     ASSOCIATION = "association"  # the row says that all is done, and an association that the policy wants is missing
     RESUMED = "resumed"  # the row waits for a circuit breaker that has closed, or for a pause that has ended
+    HEARTBEAT = "heartbeat"  # the row's removal waits for a heartbeat of another agent, which has come
 
 
 class RowSummary(Struct, frozen=True):
@@ -118,7 +119,8 @@ def find(
         if assignment.undecided:
             reason = _unclear(facts, entry, summary)
         elif not assignment.selected:
-            reason = _unselected(policy, summary, stable)
+            there = _state(facts, policy, entry, summary, before) is not None
+            reason = _unselected(policy, summary, stable, there=there)
         elif policy.removes and facts.os_type is entry.os_type:
             reason = _to_remove(facts, entry, summary, policy, stable)
         elif facts.os_type is entry.os_type:
@@ -235,11 +237,15 @@ def _unclear(facts: MachineFacts, entry: CatalogueEntry, summary: RowSummary | N
     return Reason.MISSED if other else None
 
 
-def _unselected(policy: Policy, summary: RowSummary | None, stable: Callable[[Policy], bool]) -> Reason | None:
+def _unselected(
+    policy: Policy, summary: RowSummary | None, stable: Callable[[Policy], bool], *, there: bool
+) -> Reason | None:
     """A VM that the policy no longer selects needs a new row, unless the extension is installed: that stays, with its
-    row."""
-    if summary is None or summary.outcome.present or summary.outcome in (Outcome.OUT_OF_SCOPE, Outcome.GONE):
+    row. Of a policy that is not active, no event opens the row, so the sweep finds an extension that is gone."""
+    if summary is None or summary.outcome in (Outcome.OUT_OF_SCOPE, Outcome.GONE):
         return None
+    if summary.outcome.present:
+        return Reason.DRIFTED if policy.inactive and not there and stable(policy) else None
     return Reason.CHANGED if summary.decided_by_another(policy) and stable(policy) else None
 
 

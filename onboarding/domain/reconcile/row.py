@@ -57,6 +57,7 @@ class WaitingFor(StrEnum):
     IDENTITY = "identity"  # ARM accepted our change of the machine's identities, and it has not ended
     REMOVAL = "removal"  # ARM accepted our removal of the extension, and it has not ended
     ONLY_AFTER = "only-after"  # the policy that the removal comes after is not satisfied for long enough, or not proved
+    HEARTBEAT = "heartbeat"  # the time of that policy is over, and a heartbeat of its agent is what is missing
     VM_RUNNING = "vm-running"
     AGENT_READY = "agent-ready"
     OPERATION = "operation"  # another write of the machine, ours or somebody else's
@@ -130,6 +131,7 @@ class Row(Struct, frozen=True, kw_only=True):
     steps: str = ""  # what each step came to, as `steps.step` writes it; empty if the extension is the only one
     satisfied_since: datetime | None = None  # since when all that the policy wants is there; None if something is not
     taken_up: str = ""  # when and by whom, as `taking_up` writes it; empty before it had a column
+    by: str = ""  # the object id of the person who asked for this episode last; empty: nobody did, or unknown
     was: str = ""  # of an open or failed row: the outcome before, of what was there or removed; empty for an install
 
     def to_properties(self) -> dict[str, Any]:
@@ -218,6 +220,7 @@ _TIMES = {
     "finished_at",
     "duration_ms",
     "client_request_id",
+    "by",
 }
 
 

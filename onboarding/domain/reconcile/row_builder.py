@@ -13,12 +13,22 @@ from onboarding.domain.failures.classification import Cause
 from onboarding.domain.machine.machine_facts import InstalledExtension
 from onboarding.domain.masking import cut, mask
 from onboarding.domain.policy.policy import Policy
-from onboarding.domain.reconcile.decision import Act, DecisionContext, Problem, Satisfied, Stop, Wait
+from onboarding.domain.reconcile.decision import (
+    Act,
+    DecisionContext,
+    OperatorRequest,
+    Problem,
+    Satisfied,
+    Stop,
+    Wait,
+)
+from onboarding.domain.reconcile.existing_machines import audited, extension_words
 from onboarding.domain.reconcile.retry import undoing, undone
 from onboarding.domain.reconcile.row import ACCEPTED, NO_PROBLEM, SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.combining import Associated, combined, steps_of
 from onboarding.domain.reconcile.steps.sent_steps import SENT_STEPS
 from onboarding.domain.reconcile.steps.step import StepKind, StepResult, to_column
+from onboarding.domain.reconcile.steps.step_words import would_do
 from onboarding.domain.reconcile.taking_up import TakenUpBy, taken_up
 from onboarding.domain.reconcile.window_question import outcome_before
 from onboarding.domain.resource_id import VmId
@@ -59,7 +69,17 @@ def row_of(
         known |= _removal_columns(last, whole)
     elif steps:
         known["step"] = _step(context, whole, associated)
-    return concluded(context.facts.id, known, whole, Episode.of(last, event_key, context.now))
+    whole = _with_steps_in_words(context, whole, steps)
+    return concluded(context.facts.id, known, whole, Episode.of(last, event_key, context.now, context.request))
+
+
+def _with_steps_in_words(
+    context: DecisionContext, decision: Satisfied | Wait | Stop, steps: Sequence[StepResult]
+) -> Satisfied | Wait | Stop:
+    """The decision; that of an audit says what each step would do."""
+    if not steps or not isinstance(decision, Stop) or decision.outcome is not Outcome.AUDITED:
+        return decision
+    return audited(context, would_do(steps, extension_words(context)))
 
 
 def _satisfied_since(context: DecisionContext, steps: Sequence[StepResult]) -> datetime:
@@ -108,7 +128,7 @@ def claim_of(
         "was": outcome_before(context),
     }
     known |= SENT_STEPS[install.step].claim_columns(context, install)
-    return concluded(context.facts.id, known, waiting, Episode.of(context.last, event_key, now))
+    return concluded(context.facts.id, known, waiting, Episode.of(context.last, event_key, now, context.request))
 
 
 def requested(claim: Row, reason: str, now: datetime) -> Row:
@@ -219,6 +239,31 @@ def waiting(row: Row, wait: Wait) -> Row:
     )
 
 
+def opened_by_person(row: Row, event_key: EventKey, due: datetime, by: str = "") -> Row:
+    """A final row that a person has taken up, as it waits for its turn: under the rollout limit of its policy, so that
+    the change of what is there is not forgotten. `by` is the person's object id, empty if unknown."""
+    event_id, event_time, correlation_id = event_key
+    reason = (
+        f"taken up by a person; policy {row.policy} begins at {due:%Y-%m-%d %H:%M} UTC, or with the VM's next event"
+    )
+    wait = Wait(WaitingFor.ROLLOUT_LIMIT, event_time, due, reason)
+    return replace(
+        waiting(row, wait),
+        attempt=0,
+        event_id=event_id,
+        event_time=event_time,
+        correlation_id=correlation_id,
+        requested_at=None,
+        finished_at=None,
+        duration_ms=None,
+        client_request_id="",
+        step="",
+        steps="",
+        taken_up=taken_up(row, event_time, TakenUpBy.PERSON),
+        by=by,
+    )
+
+
 class Episode(Struct, frozen=True):
     """What stays the same while a row is open."""
 
@@ -226,13 +271,17 @@ class Episode(Struct, frozen=True):
     requested_at: datetime | None  # when ARM accepted our request (UTC); None if it did not yet
     client_request_id: str  # of our last request; empty if none was sent
     now: datetime
+    by: str = ""  # the object id of the person who asked for it; empty: nobody did, or unknown
 
     @classmethod
-    def of(cls, last: Row | None, event_key: EventKey, now: datetime) -> Episode:
+    def of(
+        cls, last: Row | None, event_key: EventKey, now: datetime, request: OperatorRequest | None = None
+    ) -> Episode:
         if last is None or last.outcome.final or last.event_time is None:
-            return cls(event_key, None, "", now)
+            return cls(event_key, None, "", now, request.by if request else "")
         opened = last.event_id, last.event_time, last.correlation_id
-        return cls(opened, last.requested_at, last.client_request_id, now)
+        by = request.by if request else last.by
+        return cls(opened, last.requested_at, last.client_request_id, now, by)
 
 
 def concluded(vm: VmId, known: Mapping[str, Any], decision: Satisfied | Wait | Stop, episode: Episode) -> Row:
@@ -255,6 +304,7 @@ def concluded(vm: VmId, known: Mapping[str, Any], decision: Satisfied | Wait | S
         correlation_id=correlation_id,
         requested_at=episode.requested_at,
         client_request_id=episode.client_request_id,
+        by=episode.by,
         finished_at=finished,
         duration_ms=_milliseconds(event_time, finished) if finished else None,
         **{**known, **_problem_columns(decision.problem)},

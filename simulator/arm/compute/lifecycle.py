@@ -58,6 +58,7 @@ class Lifecycle:
             identity=self._wanted_identity(NOTHING, body, spec.id),
             applications=spec.applications,
             network_blocked=spec.network_blocked,
+            old_endpoints_only=spec.old_endpoints_only,
             generalized=spec.generalized,
             runs=spec.runs,
             runs_of=spec.runs_of,

@@ -75,6 +75,7 @@ class Machine:
     """Since when it has each identity, in seconds of the clock."""
     applications: tuple[Application, ...] = ()
     network_blocked: bool = False
+    old_endpoints_only: bool = False
     runs: tuple[HandlerRun, ...] = ()
     runs_of: str = "*"
     uninstall: Uninstall = Uninstall.CLEAN

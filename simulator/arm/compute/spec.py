@@ -168,6 +168,8 @@ class VmSpec:
     applications: tuple[Application, ...] = ()
     network_blocked: bool = False
     """Whether the agents in the VM cannot reach Azure Monitor."""
+    old_endpoints_only: bool = False
+    """Whether its firewall lets through what the OMS agent sends, and nothing that the Azure Monitor Agent sends."""
     creation_error: Mapping[str, Any] | None = None
 
     @property

@@ -55,7 +55,7 @@ class AgentSurroundings:
 
 def data_flow(machine: Machine, surroundings: AgentSurroundings) -> DataFlow:
     obstacle = _of_agent(machine, surroundings) or _of_rules(machine, surroundings.rules)
-    if obstacle is None and machine.network_blocked:
+    if obstacle is None and (machine.network_blocked or machine.old_endpoints_only):
         obstacle = Obstacle.NETWORK
     return DataFlow(flows=obstacle is None, reason=obstacle or "")
 

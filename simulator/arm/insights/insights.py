@@ -23,7 +23,7 @@ class Insights:
         self.resources = CollectionResources(platform.machines)
         self.associations = Associations(platform, self.resources)
         self.workspaces = Workspaces(platform.machines)
-        self.sending = Sending(platform, self.senders)
+        self.sending = Sending(platform, self.senders, lambda machine: self.data_flow(machine).reason)
 
     def remove(self, resource_id: str, caller: Caller | None = None) -> None:
         """The owner, or that caller, deletes a rule or endpoint together with its associations."""

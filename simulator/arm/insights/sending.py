@@ -14,7 +14,7 @@ from datetime import datetime
 from simulator.arm.compute.machines import Machine
 from simulator.arm.compute.spec import Power
 from simulator.arm.events import Change
-from simulator.arm.insights.agent_settings import CATEGORIES
+from simulator.arm.insights.agent_settings import CATEGORIES, NEW_AGENT
 from simulator.arm.platform import Platform
 
 type Senders = Mapping[str, frozenset[str]]  # the workspaces by the agent's category
@@ -35,6 +35,12 @@ class Gap:
     """What it was about."""
     ended: datetime | None = None
     """None: it has not ended."""
+    reason: str = ""
+    """Why the Azure Monitor Agent did not send when it began."""
+    silenced_at: datetime | None = None
+    """When the Azure Monitor Agent had stopped sending; None: it had never sent."""
+    silenced_by: str = ""
+    """Who sent the write that had stopped it; empty: nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +60,17 @@ class _State:
     senders: dict[str, Stretch] = field(default_factory=dict)
     sent: bool = False
     gap: int | None = None  # its place in the list of gaps
+    silenced: tuple[datetime, str] | None = None  # when and by whom the new agent was stopped
 
 
 class Sending:
-    def __init__(self, platform: Platform, senders: Callable[[Machine], Senders]) -> None:
+    def __init__(
+        self, platform: Platform, senders: Callable[[Machine], Senders], obstacle: Callable[[Machine], str]
+    ) -> None:
+        """`obstacle` says why the Azure Monitor Agent of a machine does not send."""
         self._platform = platform
         self._senders = senders
+        self._obstacle = obstacle
         self._states: dict[str, _State] = {}
         self._ended: list[Stretch] = []
         self._gaps: list[Gap] = []
@@ -102,9 +113,13 @@ class Sending:
             return
         if state is None:
             state = self._states[machine.key] = _State(machine)
-        before = bool(state.senders)
+        before, sent_new = bool(state.senders), NEW_AGENT in state.senders
         self._take_over(state, self._senders(machine))
         state.sent = state.sent or before or bool(state.senders)
+        if NEW_AGENT in state.senders:
+            state.silenced = None
+        elif sent_new:
+            state.silenced = self._platform.clock.now(), change.caller.principal if change is not None else ""
         silent = not state.senders and machine.power is Power.RUNNING
         if not silent:
             self._end_gap(state)
@@ -124,7 +139,10 @@ class Sending:
         if change is not None:
             principal, operation, resource = change.caller.principal, change.operation, change.resource_id
         state.gap = len(self._gaps)
-        self._gaps.append(Gap(state.machine.key, self._platform.clock.now(), principal, operation, resource))
+        at, by = state.silenced or (None, "")
+        reason = self._obstacle(state.machine)
+        gap = Gap(state.machine.key, self._platform.clock.now(), principal, operation, resource, None, reason, at, by)
+        self._gaps.append(gap)
 
     def _end_gap(self, state: _State) -> None:
         if state.gap is not None:

@@ -74,6 +74,7 @@ def _reads_of(selection: Selection) -> dict[str, Read]:
     return {
         "LedgerReader.current": lambda t: TableLedger(t).current(selection),
         "LedgerReader.page": lambda t: TableLedger(t).page(selection, most=1),
+        "LedgerReader.changes": lambda t: TableLedger(t).changes(PARTITION, selection, TIME),
         "LedgerReader.count": lambda t: TableLedger(t).count(selection),
     }
 
@@ -83,7 +84,7 @@ for each in SELECTIONS:
         READS.setdefault(name, []).append(read)
 
 WRITES = {
-    "Ledger": {"commit", "undo", "append", "write_totals"},
+    "Ledger": {"commit", "undo", "append", "append_changes", "write_totals"},
     "BreakerStore": {"write", "delete"},
     "SweepStore": {"write"},
     "RolloutStore": {"write"},

@@ -143,10 +143,13 @@ def test_totals_say_how_many_machines_are_older_than_their_policy(capsys: pytest
     }
     now = datetime.now(UTC)
     write_totals(CountedRows(kinds, None), Form.TABLE, now)
-    said = "1,500 of them only Audited since the machine is older than the policy (existing-machine)"
-    assert capsys.readouterr().out == f"1,507 rows: 1,507 Audited\n{said}\n"
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "1,507 rows: 1,507 Audited"
+    assert [line.partition(" of them only Audited since")[0] for line in lines] == ["1,450", "50"]
+    assert "older than policy linux (existing-machine); `onboard enforce linux` takes them up" in lines[0]
     write_totals(CountedRows(kinds, None), Form.JSON, now)
-    assert json.loads(capsys.readouterr().out)["existingMachines"] == 1500
+    output = json.loads(capsys.readouterr().out)
+    assert (output["existingMachines"], output["toTakeUp"]) == (1500, {"linux": 1450, "windows": 50})
 
 
 @pytest.mark.usefixtures("written")

@@ -346,6 +346,7 @@ def test_explain_says_what_a_policy_does_about_older_vms(
     text = capsys.readouterr().out
     assert f"policy linux-monitoring selects it; existing: {existing}\n" in text
     assert ("only Audited if it was created more than an hour before" in text) is (existing == "audit")
+    assert ("`onboard enforce linux-monitoring` then takes it up" in text) is (existing == "audit")
 
 
 def test_explain_answers_in_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -309,3 +309,20 @@ def test_a_public_setting_that_is_secret_is_masked_everywhere(folder: Path, monk
     monkeypatch.setenv("PROBE_API_KEY", "x")
     assert main(["template", "--policy", "probe"]) == 0
     assert "sesame" not in mask("ARM answered: unknown key sesame-of-the-ingest")
+
+
+def test_a_policy_that_is_not_active_here_is_a_note_and_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("A_RULE_ID", raising=False)
+    file = tmp_path / "p.yaml"
+    file.write_text("name: p\nactiveWhen: {settings: A_RULE_ID}\nextension: azure-monitor-agent-linux\n")
+    assert main(["policy", "validate", str(file)]) == 0
+    says = "policy p is not active with the settings of this shell: app setting A_RULE_ID is not set"
+    assert f"note: {says} ({file}:2: activeWhen); nothing is wrong" in capsys.readouterr().out
+    assert main(["policy", "validate", str(file), "-o", "json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["errors"], document["notes"][0]["line"]) == ([], 2)
+    monkeypatch.setenv("A_RULE_ID", "x")
+    assert main(["policy", "validate", str(file)]) == 0
+    assert "note" not in capsys.readouterr().out

@@ -166,9 +166,9 @@ def test_the_extension_of_a_template_must_be_one_of_the_policy(
 def test_texts_are_not_read_as_expressions(value: str) -> None:
     entry = load_catalogue()["oms-agent-linux"]
     template = ExtensionTemplate(entry, Placement.NESTED, public={"workspaceId": value}, vm="v", location="l")
-    assert arm_template(template)["properties"]["settings"] == {
-        "workspaceId": f"[{value}" if value.startswith("[") else value
-    }
+    made = arm_template(template)
+    assert isinstance(made, dict)
+    assert made["properties"]["settings"] == {"workspaceId": f"[{value}" if value.startswith("[") else value}
     line = next(line for line in bicep_template(template).splitlines() if "workspaceId:" in line)
     written = line.partition(": ")[2]
     assert BicepParser().parse(text=f"param p string = {written}\n")["parameters"]["p"]

@@ -83,7 +83,7 @@ async def test_an_audit_names_what_would_be_updated() -> None:
     await world.created(vm)
     row = world.row(vm)
     assert row.outcome is Outcome.AUDITED
-    assert "would be updated: existenceCondition" in row.reason
+    assert "would update OmsAgentForLinux (existenceCondition" in row.reason
     assert world.arm.calls == ["GET"]
 
 

@@ -105,7 +105,7 @@ async def test_an_event_of_an_existing_machine_costs_a_read_and_says_what_would_
     await world.updated(vm)
     assert world.arm.calls == ["GET"]
     assert outcome(world, vm) == AUDITED
-    assert "would be installed" in world.row(vm).reason
+    assert "would install OmsAgentForLinux;" in world.row(vm).reason
     await world.sweep_and_reconcile()
     assert world.arm.calls == ["GET", "GRAPH"]
 

@@ -343,7 +343,59 @@ async def test_an_audit_says_what_would_be_done_and_writes_nothing() -> None:
     await world.created(vm)
     assert row_of(world, vm).outcome is Outcome.AUDITED
     assert states_of(world, vm) == {"identity": "wanted", "association linux": "wanted", "extension": "wanted"}
+    assert row_of(world, vm).reason == (
+        f"policy azure-monitor only audits: would add the system-assigned identity, associate linux, install {NAME}"
+    )
     assert world.arm.calls == ["GET", "LIST associations"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "missing", "says"),
+    [
+        (None, (), f"would add the system-assigned identity, associate linux, install {NAME}; `onboard enforce"),
+        (SYSTEM, (), f"would associate linux, install {NAME}; "),
+        (SYSTEM, ("extension",), "would associate linux; "),
+        (None, ("extension", "association"), "would add the system-assigned identity; "),
+    ],
+)
+async def test_the_row_of_an_older_machine_says_each_step_that_would_be_done(
+    identity: dict[str, Any] | None, missing: tuple[str, ...], says: str
+) -> None:
+    world = world_of()
+    vm = add(world, identity, age=timedelta(days=30))
+    if "extension" in missing:
+        equip(world, vm)
+    if "association" not in missing:
+        world.arm.associations.pop(vm.key, None)
+    await world.created(vm)
+    assert row_of(world, vm).outcome is Outcome.AUDITED
+    assert f": {says}" in row_of(world, vm).reason
+
+
+async def test_the_row_of_an_older_machine_says_which_steps_would_fail_and_why() -> None:
+    world = world_of({"identity": {"use": "added", "add": OURS}})
+    vm = add(world, _users(FOREIGN), age=timedelta(days=30))
+    await world.created(vm)
+    row = row_of(world, vm)
+    assert row.outcome is Outcome.AUDITED
+    assert "would associate linux; would fail (identity: it has the identity id-app, and" in row.reason
+    assert states_of(world, vm) == {"identity": "refused", "association linux": "wanted", "extension": "blocked"}
+    enforced = World([{**world.policies[0], **ENFORCE}], world.app_settings, arm=world.arm)
+    await enforced.created(vm)
+    assert states_of(enforced, vm) == {"identity": "refused", "association linux": "done", "extension": "blocked"}
+
+
+async def test_the_row_of_an_older_machine_with_another_endpoint_says_that_ours_would_fail() -> None:
+    world = world_of(DATA_COLLECTION_ENDPOINT_ID=ENDPOINT)
+    vm = add(world, SYSTEM, age=timedelta(days=30))
+    equip(world, vm)
+    name = "configurationaccessendpoint"
+    other = {"name": name, "properties": {"dataCollectionEndpointId": f"{ENDPOINT}-other"}}
+    world.arm.associations[vm.key][name] = other
+    await world.created(vm)
+    row = row_of(world, vm)
+    assert (row.outcome, row.cause) == (Outcome.AUDITED, "existing-machine")
+    assert "would fail (association: The machine is associated with another data collection endpoint" in row.reason
 
 
 async def test_an_audit_gives_no_identity_to_a_machine_that_has_the_agent() -> None:

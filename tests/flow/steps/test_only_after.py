@@ -85,6 +85,31 @@ async def test_the_old_agent_goes_a_day_after_the_new_one_came() -> None:
     assert (row.outcome, row.satisfied_since) == (Outcome.INSTALLED, since), "confirmed, and kept"
 
 
+async def test_a_removal_without_effect_is_proved_anew_and_requested_again_at_its_check() -> None:
+    """Nothing is under way, and the old agent is still there, or somebody has installed it again."""
+    world = world_of()
+    vm = await onboarded(world)
+    await run_checks(world, DAY + timedelta(minutes=1))
+    assert world.arm.calls.count("DELETE") == 1
+    world.arm.set_extension(vm, extension(NAME))
+    calls = len(world.arm.calls)
+    assert await world.run_next_check()
+    assert world.arm.calls[calls:] == ["GET", "LIST associations", "DELETE"]
+    assert (world.row(vm).outcome, world.row(vm).attempt) == (Outcome.REQUESTED, 2)
+
+
+async def test_an_agent_that_is_lost_meanwhile_is_repaired_before_the_removal_is_requested_again() -> None:
+    world = world_of()
+    vm = await onboarded(world)
+    await run_checks(world, DAY + timedelta(minutes=1))
+    world.arm.set_extension(vm, extension(NAME))
+    world.arm.end_removal(vm, AMA_NAME)
+    calls = len(world.arm.calls)
+    assert await world.run_next_check()
+    assert world.arm.calls[calls:] == ["GET", "LIST associations", "PUT"]
+    assert waits(world, vm)
+
+
 async def test_without_the_old_agent_the_other_policy_is_not_looked_at() -> None:
     world = world_of()
     vm = add(world, SYSTEM, age=timedelta(days=30))
@@ -218,51 +243,6 @@ def _without_time(row: Any) -> Any:
     return type(row).from_properties(properties)
 
 
-async def test_a_heartbeat_that_is_new_enough_lets_the_old_agent_go() -> None:
-    world = world_of(BEATING)
-    vm = await onboarded(world)
-    assert world.heartbeats is not None
-    world.heartbeats.found[WORKSPACE, vm.key, CATEGORY] = START + DAY - timedelta(minutes=5)
-    await run_checks(world, DAY + timedelta(minutes=1))
-    assert world.arm.calls.count("DELETE") == 1
-    assert world.heartbeats.queries == [WORKSPACE], "one query, right before the removal"
-
-
-@pytest.mark.parametrize("beat", [None, -timedelta(hours=1), timedelta(hours=1)], ids=["none", "earlier", "late"])
-async def test_without_a_heartbeat_the_old_agent_stays(beat: timedelta | None) -> None:
-    world = world_of(BEATING)
-    vm = await onboarded(world)
-    assert world.heartbeats is not None
-    if beat is not None:
-        world.heartbeats.found[WORKSPACE, vm.key, CATEGORY] = START + beat
-    await run_checks(world, DAY + timedelta(hours=2))
-    assert "DELETE" not in world.arm.calls
-    assert waits(world, vm)
-    assert "heartbeat" in world.row(vm).reason
-    assert world.row(vm, AMA).outcome is Outcome.INSTALLED
-
-
-async def test_a_heartbeat_that_cannot_be_read_is_waited_for() -> None:
-    world = world_of(BEATING)
-    vm = await onboarded(world)
-    assert world.heartbeats is not None
-    world.heartbeats.found[WORKSPACE, vm.key, CATEGORY] = START + DAY + timedelta(minutes=50)
-    world.heartbeats.errors.append(Evidence(http_status=403, code="InsufficientAccessError", message="no"))
-    await run_checks(world, DAY + timedelta(minutes=1))
-    assert waits(world, vm)
-    assert "could not be read" in world.row(vm).reason
-    await run_checks(world, timedelta(hours=1))
-    assert world.arm.calls.count("DELETE") == 1
-
-
-async def test_a_process_that_cannot_read_heartbeats_says_so() -> None:
-    world = World(policies=[ENFORCED, BEATING], app_settings=dict(SETTINGS), heartbeats=None)
-    vm = await onboarded(world)
-    await run_checks(world, DAY + timedelta(minutes=1))
-    assert waits(world, vm)
-    assert "no access to Log Analytics" in world.row(vm).reason
-
-
 async def test_a_workspace_whose_app_setting_is_missing_is_named() -> None:
     world = World(policies=[ENFORCED, BEATING], app_settings={"DATA_COLLECTION_RULE_ID": RULE})
     vm = old_machine(world)
@@ -272,23 +252,13 @@ async def test_a_workspace_whose_app_setting_is_missing_is_named() -> None:
     assert "WORKSPACE" in row.error_meaning
 
 
-async def test_the_old_agents_heartbeat_proves_nothing() -> None:
-    world = world_of(BEATING)
-    vm = await onboarded(world)
-    assert world.heartbeats is not None
-    world.heartbeats.found[WORKSPACE, vm.key, "Direct Agent"] = START + DAY
-    await run_checks(world, DAY + timedelta(minutes=1))
-    assert "DELETE" not in world.arm.calls
-    assert waits(world, vm)
-
-
 async def test_the_removal_on_an_existing_machine_is_only_audited() -> None:
     world = world_of({**RETIRE, "existing": "audit"})
     vm = old_machine(world)
     await world.updated(vm)
     row = world.row(vm)
     assert (row.outcome, row.cause) == (Outcome.AUDITED, "existing-machine")
-    assert "would be removed" in row.reason
+    assert "would remove OmsAgentForLinux; " in row.reason
     assert "DELETE" not in world.arm.calls
 
 
@@ -328,3 +298,16 @@ async def test_the_clock_of_another_policy_counts_no_time_although_a_read_fails(
     assert "DELETE" not in later.arm.calls
     await run_checks(later, timedelta(minutes=2))
     assert later.arm.calls.count("DELETE") == 1
+
+
+async def test_a_person_takes_an_existing_machine_up_for_its_removal_which_still_waits_for_the_other_policy() -> None:
+    world = world_of({**RETIRE, "existing": "audit"})
+    vm = await onboarded(world)
+    assert world.row(vm).outcome is Outcome.AUDITED
+    (result,) = [each async for each in world.enforcements["retire-oms"].run([vm])]
+    assert result.words == "would remove OmsAgentForLinux"
+    await run_checks(world, DAY - timedelta(hours=1))
+    assert waits(world, vm)
+    assert "DELETE" not in world.arm.calls
+    await run_checks(world, timedelta(hours=2))
+    assert world.arm.calls.count("DELETE") == 1

@@ -191,6 +191,28 @@ async def test_a_handler_that_cannot_be_removed_is_a_failure_that_names_what_to_
     assert world.arm.calls[calls:] == ["GET"], "another event does not ask for the same again"
 
 
+@pytest.mark.parametrize("lasts", [False, True], ids=["installed again", "cannot be removed"])
+async def test_a_failure_that_may_be_that_of_an_install_after_the_removal_is_seen_twice(lasts: bool) -> None:
+    """Somebody installed it again before we saw that it was gone, and that install failed."""
+    world = world_of()
+    vm = add(world)
+    await world.updated(vm)
+    world.arm.end_removal(vm, NAME)
+    unsupported = "The extension does not support mariner 2.0."
+    world.arm.set_extension(vm, extension(NAME, "Failed"), unsupported, "ProvisioningState/failed/51")
+    assert await world.run_next_check()
+    assert state_of(world, vm) == (Outcome.REQUESTED, WaitingFor.REMOVAL)
+    assert world.arm.calls.count("DELETE") == 2
+    if lasts:
+        world.arm.set_extension(vm, extension(NAME, "Failed"), unsupported, "ProvisioningState/failed/51")
+        assert await world.run_next_check()
+        assert (world.row(vm).outcome, world.row(vm).error_code) == (Outcome.FAILED, "51")
+    else:
+        await world.removed(vm)
+        assert world.row(vm).outcome is Outcome.REMOVED
+    assert world.arm.calls.count("DELETE") == 2
+
+
 async def test_a_removal_that_hangs_is_requested_again_after_its_limit() -> None:
     world = world_of()
     vm = add(world)
@@ -477,22 +499,6 @@ class DyingArm(ArmInMemory):
         if dies:
             raise Killed
         return created
-
-
-async def test_the_history_has_each_request_although_its_worker_died() -> None:
-    world = World(policies=[RETIRE], arm=DyingArm(after=True))
-    vm = add(world)
-    with pytest.raises(Killed):
-        await world.updated(vm)
-    world.arm.set_extension(vm, extension(NAME, "Failed"), "cannot", "ProvisioningState/failed/1")
-    await world.run_latest_check()
-    assert len(world.arm.removal_ids) == 2
-    lines = [line async for line in world.ledger.history(vm)]
-    assert {line.client_request_id for line in lines} == set(world.arm.removal_ids)
-    assert {(line.outcome, line.waiting_for) for line in lines} == {
-        (Outcome.WAITING, WaitingFor.CLAIM),
-        (Outcome.REQUESTED, WaitingFor.REMOVAL),
-    }
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before ARM has the request", "after"])

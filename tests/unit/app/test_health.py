@@ -40,8 +40,11 @@ def test_a_policy_for_both_systems_is_listed_once_with_both_extensions(tmp_path:
 def test_all_is_well() -> None:
     body = _health()
     assert (body["status"], body["problems"]) == ("healthy", [])
-    policy = {"name": "linux-monitoring", "effect": "deployIfNotExists", "extension": "oms-agent-linux"}
-    assert policy.items() <= body["policies"][0].items()
+    new, old = body["policies"]
+    expected = {"name": "linux-monitoring", "effect": "deployIfNotExists", "extension": "oms-agent-linux"}
+    assert old == {**expected, "active": True}
+    because = "app setting DATA_COLLECTION_RULE_ID is not set"
+    assert (new["name"], new["active"], new["because"]) == ("azure-monitor", False, because)
     assert any("2024-08-31" in notice for notice in body["notices"])
     assert body["version"]
 
@@ -50,6 +53,7 @@ def test_all_is_well() -> None:
     ("changes", "named"),
     [
         ({"OMS_WORKSPACE_ID": ""}, ["app setting OMS_WORKSPACE_ID is not set"]),
+        ({"OMS_WORKSPACE_KEY": ""}, ["app setting OMS_WORKSPACE_KEY is not set"]),
         ({"OMS_WORKSPACE_ID": "sesame"}, ["linux-monitoring", "GUID", "OMS_WORKSPACE_ID"]),
         ({"OMS_WORKSPACE_KEY": "sesame!"}, ["linux-monitoring", "base64", "OMS_WORKSPACE_KEY"]),
         ({"OMS_WORKSPACE_KEY": "@Microsoft.KeyVault(sesame)"}, ["Key Vault", "OMS_WORKSPACE_KEY"]),
@@ -66,6 +70,40 @@ def test_a_bad_setting_is_named_and_never_shown(changes: dict[str, str], named: 
     assert all(name in problem for name in named)
     assert "sesame" not in json.dumps(body)
     assert KEY not in json.dumps(body)
+
+
+RULE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Insights/dataCollectionRules/r"
+
+
+@pytest.mark.parametrize("old", [{}, {"OMS_WORKSPACE_ID": "", "OMS_WORKSPACE_KEY": ""}], ids=["both", "the new one"])
+def test_with_a_data_collection_rule_the_new_agent_is_active_and_the_old_one_is_not(old: dict[str, str]) -> None:
+    body = _health(DATA_COLLECTION_RULE_ID=RULE, **old)
+    assert (body["status"], body["problems"]) == ("healthy", [])
+    active = {each["name"]: each["active"] for each in body["policies"]}
+    assert active == {"azure-monitor": True, "linux-monitoring": False}
+    (notice,) = body["notices"]
+    assert notice == (
+        "policy linux-monitoring is not active: app setting DATA_COLLECTION_RULE_ID is set;"
+        " it installs nothing, and what is there stays"
+    )
+    assert RULE not in json.dumps(body)
+
+
+def test_with_neither_the_settings_of_both_agents_are_named() -> None:
+    body = _health(OMS_WORKSPACE_ID="", OMS_WORKSPACE_KEY="")
+    assert body["status"] == "unhealthy"
+    said = " ".join([*body["problems"], *body["notices"]])
+    names = ("OMS_WORKSPACE_ID", "OMS_WORKSPACE_KEY", "DATA_COLLECTION_RULE_ID")
+    assert all(f"app setting {name} is not set" in said for name in names)
+
+
+def test_a_policy_that_is_disabled_beside_one_that_is_not_active_does_not_count_as_active(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("name: a\nextension: oms-agent-linux\nactiveWhen: {settings: NOT_SET}\n")
+    (tmp_path / "b.yaml").write_text("name: b\nextension: oms-agent-linux\neffect: disabled\n")
+    (problem,) = _health(ONBOARDING_POLICIES=str(tmp_path))["problems"]
+    assert "(policy a is not active: app setting NOT_SET is not set)" in problem
+    (tmp_path / "c.yaml").write_text("name: c\nextension: oms-agent-linux\neffect: auditIfNotExists\n")
+    assert _health(ONBOARDING_POLICIES=str(tmp_path))["problems"] == []
 
 
 def test_a_bad_policy_file_is_left_out_and_named_with_its_line(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_bad_files_beside_the_shipped_ones_are_left_out_and_named(app: Path) -> 
         *("a.yaml:1: publisher", "b.yml: name", "c.json:1", "d.yaml", "e.YAML", "twin.yaml:2: name")
     ]
     assert not [problem for problem in body["problems"] if problem.endswith((" ", ";"))]
-    assert [policy["name"] for policy in body["policies"]] == ["linux-monitoring"]
+    assert [policy["name"] for policy in body["policies"]] == ["azure-monitor", "linux-monitoring"]
     assert answers["get_check"][0] == 200
 
 
@@ -90,12 +90,10 @@ def test_a_shipped_file_that_is_broken_takes_its_policies_alone(app: Path) -> No
     answers = ask(app)
     status, body = answers["get_health"]
     assert (status, body["policies"]) == (503, [])
-    file, policy, _ = body["problems"]
+    file, _, policy, _ = body["problems"]
     line = (app / OMS).read_text().splitlines().index("os: bsd") + 1
     assert file == f"unknown operating system 'bsd' ({OMS}:{line}: os); write linux or windows"
-    assert policy.startswith(
-        "the catalogue entry of the extension 'oms-agent-linux' cannot be used (linux-monitoring.yaml:"
-    )
+    assert policy.startswith("the catalogue entry of the extension 'oms-agent-linux' cannot be used (oms.yaml:")
     assert policy.endswith(f": extension); correct that file: {file}")
     assert answers["get_check"][0] == 400
     assert answers["get_check"][1]["error"].startswith("no policy uses an extension (extension); name one")

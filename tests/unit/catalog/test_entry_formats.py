@@ -226,7 +226,7 @@ def test_the_digests_that_reopen_rows_are_those_of_the_version_before() -> None:
         "OMS_WORKSPACE_KEY": "bm90IGEgcmVhbCBrZXk=",
     }
     configuration = read_configuration(environment)
-    (policy,) = configuration.rules.policies.policies
+    (policy,) = (each for each in configuration.rules.policies.policies if not each.inactive)
     vm = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/v"
     facts, now = read_facts({"id": vm, "location": "w"}), datetime(2026, 11, 20, tzinfo=UTC)
     retry = RetryState(None, policy.waits, now)

@@ -15,7 +15,7 @@ from onboarding.cli.main import main
 from onboarding.domain.catalog.setting_templates import MachineValues
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.resource_id import VmId
-from onboarding.export.extension_template import az_extension_set
+from onboarding.export.az_commands import az_extension_set
 from onboarding.export.template_settings import placeholders
 from tests.extension_examples import APP_SETTINGS, CUSTOM_SCRIPT, ENTRIES, POLICIES
 from tests.reference import parse_entry, parse_policy

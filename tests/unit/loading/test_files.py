@@ -27,7 +27,7 @@ def _write(folder: Path, name: str, text: str = "") -> None:
 
 def test_the_shipped_policies_load() -> None:
     names, problems = _load(Path(__file__).parents[3] / "policies")
-    assert names == ["linux-monitoring"]
+    assert names == ["azure-monitor", "linux-monitoring"]
     assert problems == ()
 
 

@@ -102,6 +102,23 @@ def test_the_refusal_with_the_most_checks_passed_is_shown() -> None:
         assert said.policy.name == "exempt"
 
 
+def test_a_refusal_of_a_removal_is_shown_only_where_no_install_refuses() -> None:
+    removal = _policy(name="retire", effect="removeIfExists", exemptions=[EXEMPT])
+    far = _policy(name="far", scope=ELSEWHERE)
+    for policies in ([removal, far], [far, removal]):
+        (said,) = _set(*policies).assign(_facts(), NOW)
+        assert (said.policy.name, said.selected) == ("far", False)
+    (said,) = _set(removal).assign(_facts(), NOW)
+    assert said.policy.name == "retire"
+
+
+def test_an_undecided_removal_is_overruled_by_no_install() -> None:
+    unclear = _policy(name="retire", effect="removeIfExists", rule={"field": "[field('name')]", "exists": True})
+    for later in (_policy(name="oms"), _policy(name="far", scope=ELSEWHERE)):
+        (said,) = _set(later, unclear).assign(_facts(), NOW)
+        assert (said.policy.name, said.undecided) == ("retire", True)
+
+
 def test_a_vm_that_could_not_be_read_is_judged_by_its_id() -> None:
     policies = _set(
         _policy(name="off", effect="disabled"),

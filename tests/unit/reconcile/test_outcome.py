@@ -31,7 +31,7 @@ COLUMNS = {
     *("Extension", "ExtensionName", "ExtensionVersion", "Policy", "PolicyHash", "Effect", "RequestedAt"),
     *("ErrorCode", "ErrorMeaning", "Advice", "Message", "EventId", "EventTime", "CorrelationId"),
     *("PolicyHash", "SentDigest", "UndoneAt", "Cause", "ClientRequestId", "Step", "Steps", "TakenUp", "Was"),
-    "SatisfiedSince",
+    *("SatisfiedSince", "By"),
 }
 
 _texts = st.text(max_size=20)

@@ -130,16 +130,19 @@ def test_an_existing_machine_is_audited_and_the_reason_says_since_when_and_how_t
     assert decision.outcome is Outcome.AUDITED
     assert decision.problem is not None
     assert (decision.problem.cause, decision.problem.code) == ("existing-machine", "existing-machine")
-    for part in ("created 2024-12-20", "policy linux", "first seen 2026-11-20 10:00 UTC", "would be installed"):
+    for part in ("created 2024-12-20", "policy linux", "first seen 2026-11-20 10:00 UTC", "would install OmsAgent"):
         assert part in decision.reason
-    assert "onboard install" in decision.reason
-    assert "existing: enforce" in decision.reason
-    assert "onboard install" in decision.problem.advice
+    for how in ("onboard enforce", "onboard install"):
+        assert how in decision.reason
+        assert how in decision.problem.advice
 
 
 @pytest.mark.parametrize(
     ("extensions", "would"),
-    [([extension("Failed")], "would be installed again"), ([], "would be installed;")],
+    [
+        ([extension("Failed")], "would update OmsAgentForLinux (its handler failed);"),
+        ([], "would install OmsAgentForLinux;"),
+    ],
 )
 def test_the_reason_says_what_would_be_done(extensions: list[Any], would: str) -> None:
     decision = decide(existing(extensions=extensions))

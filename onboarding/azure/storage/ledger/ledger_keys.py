@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from onboarding.application.notifications import EventRef
+from onboarding.domain.reconcile.change import Change
 from onboarding.domain.reconcile.row import Outcome, Row
 from onboarding.domain.resource_id import VmId, parse_id
 
@@ -52,9 +53,17 @@ def target_keys(vm: VmId, extension: str) -> dict[str, str]:
 
 def history_keys(row: Row, trigger: EventRef) -> dict[str, str]:
     """The keys of a line of history. They sort the newest first within an extension."""
-    vm = vm_of(row)
-    inverted = max(0, END_OF_TIME_MS - int(trigger.time.timestamp() * 1000))
-    key = f"{history_prefix(vm)}{row.extension}|{inverted:013d}|{trigger.id}"
+    return _history_keys(vm_of(row), row.extension, trigger.time, trigger.id)
+
+
+def change_keys(change: Change) -> dict[str, str]:
+    """The keys of the line of history of a change: those of its pass, with the name of the change."""
+    return _history_keys(vm_id(change.resource_id), change.extension, change.event_time, change.event_id, change.name)
+
+
+def _history_keys(vm: VmId, extension: str, time: datetime, *names: str) -> dict[str, str]:
+    inverted = max(0, END_OF_TIME_MS - int(time.timestamp() * 1000))
+    key = "|".join([f"{history_prefix(vm)}{extension}", f"{inverted:013d}", *names])
     return {"PartitionKey": partition_of(vm), "RowKey": key.lower()}
 
 

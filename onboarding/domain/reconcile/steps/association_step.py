@@ -17,6 +17,8 @@ from onboarding.domain.json_access import digest, mapping, text
 from onboarding.domain.reconcile.steps.step import ArmRequest
 from onboarding.domain.resource_id import VmId, fold_id
 
+API_VERSION = "2022-06-01"
+"""Of Microsoft.Insights: a version of Compute is refused below a machine's path, and this one on the machine."""
 ENDPOINT_NAME = "configurationAccessEndpoint"
 """The name that an association to an endpoint must have, so a machine has at most one."""
 _HELD_FOR = timedelta(hours=24)

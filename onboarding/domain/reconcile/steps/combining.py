@@ -100,8 +100,10 @@ def _identity(context: DecisionContext, decision: Decision, before: Sequence[Ste
         return StepResult(StepKind.IDENTITY, StepState.DONE, subject, ours=sent)
     if isinstance(decision, Act) and decision.step is StepKind.IDENTITY:
         return StepResult(StepKind.IDENTITY, StepState.REQUESTED, subject)
-    if isinstance(decision, Stop) and decision.outcome is Outcome.AUDITED:
-        return StepResult(StepKind.IDENTITY, StepState.WANTED, subject)
+    if _is_audited(decision):
+        refused = bool(state.fit.conflict)
+        now = StepState.REFUSED if refused else StepState.WANTED
+        return StepResult(StepKind.IDENTITY, now, subject, meaning=state.fit.conflict)
     if isinstance(decision, Wait) and decision.waiting_for in SENT:
         return StepResult(StepKind.IDENTITY, StepState.REQUESTED, subject)
     if isinstance(decision, (Wait, Stop)):
@@ -113,7 +115,7 @@ def _extension(context: DecisionContext, decision: Decision, *, blocked: bool) -
     subject = context.entry.name
     if isinstance(decision, Satisfied):
         return StepResult(StepKind.EXTENSION, StepState.DONE, subject, ours=decision.ours)
-    if isinstance(decision, Stop) and decision.outcome is Outcome.AUDITED:
+    if _is_audited(decision) and (_is_there(context) or not blocked):
         return StepResult(StepKind.EXTENSION, StepState.DONE if _is_there(context) else StepState.WANTED, subject)
     if blocked:
         refused = isinstance(decision, Stop)
@@ -121,6 +123,10 @@ def _extension(context: DecisionContext, decision: Decision, *, blocked: bool) -
     if isinstance(decision, Act) or (isinstance(decision, Wait) and decision.waiting_for in SENT):
         return StepResult(StepKind.EXTENSION, StepState.REQUESTED, subject)
     return result_of(StepKind.EXTENSION, subject, decision)
+
+
+def _is_audited(decision: Decision) -> bool:
+    return isinstance(decision, Stop) and decision.outcome is Outcome.AUDITED
 
 
 def _is_there(context: DecisionContext) -> bool:

@@ -9,7 +9,6 @@ from onboarding.domain.failures.classification import Cause, ExtensionState, rea
 from onboarding.domain.json_access import digest
 from onboarding.domain.machine.machine_facts import InstalledExtension
 from onboarding.domain.policy.installed_extension import MOVE, advice_on, differences, instead
-from onboarding.domain.policy.policy import Effect
 from onboarding.domain.reconcile.decision import Decision, DecisionContext, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.existing_machines import only_audited
 from onboarding.domain.reconcile.retry import contested, exhausted, gave_up, held
@@ -102,13 +101,6 @@ def _under_way(s: DecisionContext) -> Decision | None:
     return s.retry.wait_on(WaitingFor.OPERATION, f"another deployment is writing extension {extension.name}")
 
 
-def _audited(s: DecisionContext) -> Decision | None:
-    if s.assignment.policy.effect is not Effect.AUDIT:
-        return None
-    would = f"would be updated: {s.unmet}" if s.unmet else "would be installed"
-    return Stop(Outcome.AUDITED, f"policy {s.assignment.policy.name} only audits: {s.entry.type} {would}")
-
-
 def _unfixable(s: DecisionContext) -> Decision | None:
     """The extension has everything that we would send and still does not meet the policy: another request would change
     nothing."""
@@ -143,7 +135,6 @@ def _wanted(s: DecisionContext) -> str:
 
 
 _BEFORE_REQUEST: tuple[Callable[[DecisionContext], Decision | None], ...] = (
-    _audited,
     only_audited,
     disallowed,
     misconfigured,

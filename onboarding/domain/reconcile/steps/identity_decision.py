@@ -14,8 +14,9 @@ from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext,
 from onboarding.domain.reconcile.existing_machines import audited
 from onboarding.domain.reconcile.retry import MOST_ATTEMPTS, as_if_new, failed, problem_in, unfinished
 from onboarding.domain.reconcile.row import SENT, Outcome, Row, WaitingFor
-from onboarding.domain.reconcile.steps.identity_step import identity_request
+from onboarding.domain.reconcile.steps.identity_step import Fit, identity_request
 from onboarding.domain.reconcile.steps.step import ArmRequest, StepKind
+from onboarding.domain.reconcile.steps.step_words import words_of, would, would_fail
 from onboarding.domain.resource_id import VmId, fold_id
 
 CHANGES_EXTENSION = False
@@ -73,7 +74,7 @@ def with_identity(s: DecisionContext, decision: Decision) -> Decision:
         return decision
     if not s.acts:
         missing = isinstance(decision, Satisfied) and not state.fit.there
-        return audited(s, "the VM would get an identity for the agent") if missing else decision
+        return audited(s, _would(state.fit)) if missing else decision
     if state.lost:
         names = ", ".join(sorted(state.lost))
         return failed(s, Cause.IDENTITY_LOST, f"after our request the machine no longer has {names}")
@@ -81,6 +82,12 @@ def with_identity(s: DecisionContext, decision: Decision) -> Decision:
         return failed(s, Cause.IDENTITY_CONFLICT, f"no identity serves the agent: {state.fit.conflict}")
     nothing = state.fit.there or not state.added  # it has no part in the plan where the OS may not be supported
     return decision if nothing else _request(s, state)
+
+
+def _would(fit: Fit) -> str:
+    if fit.conflict:
+        return would_fail(StepKind.IDENTITY, fit.conflict)
+    return would([words_of(StepKind.IDENTITY, fit.identity)])
 
 
 def _is_about_identity(row: Row) -> bool:

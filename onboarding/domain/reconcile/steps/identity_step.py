@@ -17,7 +17,8 @@ from msgspec import Meta, Struct
 from onboarding.domain.errors import as_written
 from onboarding.domain.machine.machine_identity import SYSTEM, MachineIdentity
 from onboarding.domain.reconcile.steps.step import ArmRequest
-from onboarding.domain.resource_id import VmId, fold_id, name_in
+from onboarding.domain.reconcile.steps.step_words import spoken_identity
+from onboarding.domain.resource_id import VmId, fold_id
 from onboarding.domain.typed_file import FileMapping, Refused
 
 _USER_IDENTITY = re.compile(
@@ -141,7 +142,7 @@ def misnamed(has: MachineIdentity, fit: Fit, there: object, wanted: object) -> s
     those that are `wanted`; empty if it gets one, or if its settings name identities in another way than by id."""
     named = _ids_in(there)
     if gone := sorted(named.keys() - has.names):
-        return f"its settings name {_spoken(named[gone[0]])}, which the machine does not have"
+        return f"its settings name {spoken_identity(named[gone[0]])}, which the machine does not have"
     if fit.named and not named and _ids_in(wanted):
         return "its settings name no identity, and the machine has several"
     return ""
@@ -182,12 +183,10 @@ def _fit(
     if need.add in ("", NONE):
         return Fit(conflict="the machine has no identity, and the policy adds none")
     if wanted in refused:
-        return Fit(conflict=f"ARM refused to add {_spoken(need.add)}")
+        return Fit(conflict=f"ARM refused to add {spoken_identity(need.add)}")
     if union and not need.beside_others:
-        others = ", ".join(_spoken(each) for each in union.values())
-        return Fit(
-            conflict=f"it has {others}, and the policy does not say that {_spoken(need.add)} may stand beside others"
-        )
+        others, ours = ", ".join(spoken_identity(each) for each in union.values()), spoken_identity(need.add)
+        return Fit(conflict=f"it has {others}, and the policy does not say that {ours} may stand beside others")
     return Fit(need.add)
 
 
@@ -205,9 +204,3 @@ def _with_name(fit: Fit, need: IdentityNeed, union: Mapping[str, str]) -> Fit:
     user = fold_id(fit.identity) != SYSTEM
     named = user and (need.use is IdentityUse.ADDED or SYSTEM in union or len(union) > 1)
     return Fit(fit.identity, fit.there, named)
-
-
-def _spoken(identity: str) -> str:
-    if fold_id(identity) == SYSTEM:
-        return "the system-assigned identity"
-    return f"the identity {name_in(identity)}"

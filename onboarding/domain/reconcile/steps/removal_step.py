@@ -149,6 +149,8 @@ def not_proved(s: DecisionContext) -> Decision | None:
     if rule is None or s.preceding.proved or named_by_person(s):
         return None
     reason = f"nothing is removed before policy {rule.policy} is proved to be satisfied: {s.preceding.reason}"
+    if s.preceding.unheard:
+        return s.retry.wait_on(WaitingFor.HEARTBEAT, reason, s.preceding.problem)
     kind, last = WaitingFor.ONLY_AFTER, s.last
     if last is not None and last.waiting_for is kind and last.next_attempt_at and last.next_attempt_at > s.now:
         return Wait(kind, s.retry.since(kind), last.next_attempt_at, reason, s.preceding.problem)
@@ -168,7 +170,9 @@ def _handler_failed(s: DecisionContext) -> Decision | None:
     if last.step != StepKind.REMOVAL or read_extension_state(extension) is not ExtensionState.FAILED:
         return None
     problem, lasting = _problem(s)
-    if last.outcome.final or lasting or s.attempts >= MOST_ATTEMPTS:
+    # Somebody may have installed it again since our removal, and what failed may be that install.
+    of_removal = problem.cause is Cause.REMOVAL_FAILED or s.attempts > 1
+    if last.outcome.final or (lasting and of_removal) or s.attempts >= MOST_ATTEMPTS:
         return Stop(Outcome.FAILED, f"{extension.name} could not be removed: {problem.meaning}", problem)
     return None
 

@@ -136,6 +136,7 @@ async def test_what_else_stops_the_data(scene: Scene) -> None:
     identity = users(FIRST)
     machines = {
         "blocked": scene.add("blocked", identity=identity, extensions=(agent(),), network_blocked=True),
+        "old endpoints": scene.add("old", identity=identity, extensions=(agent(),), old_endpoints_only=True),
         "failed": scene.add("failed", identity=identity, extensions=(agent(failed_with=HandlerRun(exit_code=52)),)),
         "bare": scene.add("bare", identity=identity),
         "stopped": scene.add("stopped", identity=identity, extensions=(agent(),)),
@@ -147,6 +148,7 @@ async def test_what_else_stops_the_data(scene: Scene) -> None:
     reasons = {name: scene.arm.data_flows(machine.id).reason for name, machine in machines.items()}
     assert reasons == {
         "blocked": Obstacle.NETWORK,
+        "old endpoints": Obstacle.NETWORK,
         "failed": Obstacle.AGENT_FAILED,
         "bare": Obstacle.NO_AGENT,
         "stopped": Obstacle.NOT_RUNNING,

@@ -78,6 +78,29 @@ async def test_our_removal_of_the_last_agent_begins_a_gap_of_ours_that_an_instal
     assert 4 <= (operation_ended - gap.ended).total_seconds() <= 25  # the handler is done before ARM knows it
 
 
+async def test_a_gap_says_why_the_new_agent_does_not_send_and_who_stopped_it_when(scene: Scene) -> None:
+    firewalled = add(scene, OLD, NEW, old_endpoints_only=True)
+    assert sending(scene, firewalled) == {OLD_AGENT}
+    stopped = add(scene, OLD, NEW, name="web-2")
+    again = add(scene, OLD, NEW, name="web-3")
+    for machine in (stopped, again):
+        scene.arm.dissociate_as_other_deployer(machine.id, RULE)
+    scene.arm.associate_as_other_deployer(again.id, "again", RULE)
+    stopped_at = scene.clock.now()
+    await scene.clock.advance(60)
+    scene.arm.block_network(again.id)
+    blocked_at = scene.clock.now()
+    for machine in (firewalled, stopped):
+        await scene.call("DELETE", f"{machine.id}/extensions/OMS")
+    await scene.clock.advance(200)
+    found = {gap.vm: (gap.reason, gap.silenced_at, gap.silenced_by) for gap in scene.arm.gaps}
+    assert found == {
+        firewalled.key: ("the network is blocked", None, ""),
+        stopped.key: ("no data collection rule is associated", stopped_at, other_deployer().principal),
+        again.key: ("the network is blocked", blocked_at, ""),
+    }
+
+
 async def test_a_removal_that_fails_is_no_gap_and_a_purge_by_hand_is_one_of_its_person(scene: Scene) -> None:
     machine, other = add(scene, OLD), add(scene, OLD, name="web-2")
     scene.arm.faults.add(FaultRule(kind="extension-delete", ends_with={"code": "X", "message": "failed"}))
