@@ -87,7 +87,8 @@ class RowWrite(Struct, frozen=True):
     rest: Mapping[str, Any] = field(default_factory=dict)
     """The stored columns that this version of the product does not know; they are written back."""
     ended: Row | None = None
-    """The last row of an earlier machine of this name, which gets a line of history; None: there was no other."""
+    """The row before this one, where it gets a line of history of its own: that of an earlier machine of this name, or
+    a claim whose worker died; None: no such row."""
     replaces: tuple[StoredRow, ...] = ()
     """The rows of other targets that are deleted in the same transaction; the write fails if one of them changed."""
 

@@ -1000,10 +1000,11 @@ class World:
     heartbeats: Heartbeats | None = field(default_factory=HeartbeatsInMemory)
     budget: Budget = field(default_factory=Budget)
     person: str = ""  # the object id of whoever types the commands
+    events: int = 0  # so many were made
 
     def __post_init__(self) -> None:
-        parsed = tuple(self._parsed(raw, f"{raw['name']}.yaml") for raw in self.policies)
-        policies = PolicySet(parsed).with_settings(self.app_settings)
+        self.parsed = tuple(self._parsed(raw, f"{raw['name']}.yaml") for raw in self.policies)
+        policies = PolicySet(self.parsed).with_settings(self.app_settings)
         rules = Rules(policies, self.catalogue, self.app_settings, REFERENCE, unusable=self.unusable)
         self.inventory = InventoryInMemory(self.arm)
         ports = Ports(
@@ -1028,8 +1029,7 @@ class World:
         self.sweep = worker.sweeper
         person = Application(ports, rules, self.budget)  # a command is another process
         self.requests = person.requests
-        self.enforcements = {policy.name: person.enforcement(policy) for policy in parsed}
-        self._events = 0
+        self.enforcements = {policy.name: person.enforcement(policy) for policy in self.parsed}
 
     async def _caller(self) -> str:
         return self.person
@@ -1045,8 +1045,8 @@ class World:
         return vm
 
     def trigger(self, after: float = 0) -> EventRef:
-        self._events += 1
-        return EventRef(f"event-{self._events}", self.now + timedelta(seconds=after), "correlation")
+        self.events += 1
+        return EventRef(f"event-{self.events}", self.now + timedelta(seconds=after), "correlation")
 
     async def created(self, vm: VmId, trigger: EventRef | None = None) -> None:
         await self.dispatcher.handle(VmWritten(vm, trigger or self.trigger(), created=True))
@@ -1132,7 +1132,9 @@ class World:
         )
         changed: dict[str, Any] = {"app_settings": settings} if settings else {}
         parts = {name: getattr(self, name) for name in shared}
-        return World(self.policies if policies is None else policies, now=self.now, **changed, **parts)
+        events = self.events + 1000  # so that its events are others
+        wanted = self.policies if policies is None else policies
+        return World(wanted, now=self.now, events=events, **changed, **parts)
 
     async def advance(self, vm: VmId) -> None:
         """Do the next thing for a VM: finish an install that is in flight, or else run its earliest check when it is

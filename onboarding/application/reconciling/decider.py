@@ -118,7 +118,7 @@ class Decider:
         if asks_for_first_seen(work, facts, assignment):
             existing = existing_machine(facts, first_seen.get(assignment.policy.name, work.now))
         context, settings = decision_context(
-            self._rules, facts, assignment, retry, work.request, work.definition, existing
+            self._rules, facts, assignment, retry, work.request_for(assignment.policy), work.definition, existing
         )
         return PolicyTarget(work, context, settings)
 
@@ -166,7 +166,7 @@ class Decider:
 
 def asks_for_first_seen(work: Reconciliation, facts: MachineFacts, assignment: Assignment) -> bool:
     """Whether the decision depends on when the policy was first seen. A person's request takes the machine up."""
-    if work.request is not None or not assignment.selected:
+    if work.request_for(assignment.policy) is not None or not assignment.selected:
         return False
     last = work.last(assignment.policy.extension, facts.vm_id)
     return depends_on_first_seen(assignment.policy, facts, last, work.now)

@@ -25,6 +25,7 @@ from onboarding.domain.reconcile.decision import Act, Preceding
 from onboarding.domain.reconcile.retry import problem_of
 from onboarding.domain.reconcile.row import Row
 from onboarding.domain.reconcile.steps.association_step import Associations, read_associations
+from onboarding.domain.reconcile.steps.removal_step import named_by_person
 from onboarding.domain.resource_id import VmId
 
 
@@ -77,7 +78,7 @@ class PrecedingPolicies:
         for target in targets:
             context = target.context
             rule = context.assignment.policy.only_after
-            if rule is None or context.extension is None or not context.removes:
+            if rule is None or context.extension is None or not context.removes or named_by_person(context):
                 continue
             other = next((each for each in assignments if each.policy.name == rule.policy), None)
             known = _known(other, _stored(work, other, context.facts.vm_id))

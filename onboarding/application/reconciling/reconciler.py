@@ -205,7 +205,7 @@ class Reconciler:
         after = {removal.target.extension: removal for removal in removals}
         # The extension with a request in flight comes first: the others wait until that request has ended. A removal
         # comes after the policy that it waits for.
-        again = {extension for extension, removal in after.items() if removal.is_next}  # none of ours is under way
+        again = {extension for extension, removal in after.items() if removal.is_next}  # nothing of ours is under way
         targets.sort(key=lambda t: (t.extension in again or not _in_flight(t), t.extension in after))
         sending: tuple[PolicyTarget, Act, Row, tuple[Associated, ...]] | None = None
         for target in targets:
@@ -305,4 +305,6 @@ def _cannot_change(
         return True
     ours = {policy.name: policy.digest for policy in policies.policies}
     other = last.policy_hash not in ("", ours.get(last.policy))
-    return deleting or (other and not work.requested_because)
+    # A removal that comes to decide on what another policy has brought may be of a version that is being deployed.
+    takes_over = assignment.policy.removes and last.outcome.present and last.policy != assignment.policy.name
+    return deleting or ((other or takes_over) and not work.requested_because)

@@ -132,6 +132,10 @@ class Reconciliation(Struct, frozen=True):
             return False
         return policy.extension not in self.settled and (self.policies is None or policy.name in self.policies)
 
+    def request_for(self, policy: Policy) -> OperatorRequest | None:
+        """What a person requests of that policy. A policy that is decided on for another's sake is not meant."""
+        return self.request if self.concerns(policy) else None
+
     def may_reopen(self, extension: str) -> bool:
         """Whether a final row of that extension may open again."""
         return self.reopens is None or extension in self.reopens
@@ -170,7 +174,9 @@ class Reconciliation(Struct, frozen=True):
         """The policy's row if the machine was not read."""
         last = self.last(policy.extension)
         by = TakenUpBy.PERSON if self.request is not None else None
-        return unread(self.vm, policy, last, decision, Episode.of(last, self.event_key, self.now, self.request), by)
+        removal = self.request.removal if self.request is not None else None
+        episode = Episode.of(last, self.event_key, self.now, self.request)
+        return unread(self.vm, policy, last, decision, episode, by, removal)
 
 
 class PolicyTarget(Struct, frozen=True):

@@ -243,6 +243,11 @@ def _with_written_rows(
     return replace(work, known=known, sent=())
 
 
+def _may_be_sent(last: Row, claim: Row) -> bool:
+    """Whether a claim follows one whose request may have been sent by a worker that died before it wrote that down."""
+    return last.waiting_for is WaitingFor.CLAIM and last.client_request_id not in ("", claim.client_request_id)
+
+
 def _row_writes(
     work: Reconciliation,
     machine: MachineRow,
@@ -265,6 +270,8 @@ def _row_writes(
         ended = None
         if replaced and last is not None and last.outcome is not Outcome.GONE:
             ended = closed(last, Outcome.GONE, "another VM has this name now", work.now)
+        elif not history and last is not None and _may_be_sent(last, row):
+            ended = last
         moved = stored is not None and not stored.version  # the target has no line of history yet
         has_news = history and (replaced or moved or row.belongs_in_history(before_claim or last))
         if last is not None and last.outcome.final and not has_news and history:

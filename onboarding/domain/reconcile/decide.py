@@ -51,7 +51,10 @@ def decide(context: DecisionContext) -> Decision:
     if not isinstance(decision, Act):
         return decision
     later = held_by_window(context) if changes_what_is_there(context, decision) else None
-    return later or _somebody_writes(context) or decision
+    held = later or _somebody_writes(context)
+    if held is None and decision.step is StepKind.REMOVAL:
+        held = removal_step.not_proved(context)
+    return held or decision
 
 
 def _decide(context: DecisionContext) -> Decision:

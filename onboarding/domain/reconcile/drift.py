@@ -171,7 +171,7 @@ def _reason(
             return Reason.CHANGED
     if summary.outcome is Outcome.OUT_OF_SCOPE:
         return Reason.MISSED
-    if state is ExtensionState.SUCCEEDED and not summary.step and _may_be_done_by_others(summary, policy):
+    if state is ExtensionState.SUCCEEDED and _may_be_done_by_others(summary, policy):
         return Reason.DRIFTED  # perhaps under another name, for which no event comes
     if summary.outcome.present:
         return {None: Reason.DRIFTED, ExtensionState.FAILED: Reason.FAILED}.get(state)
@@ -187,12 +187,15 @@ def _to_remove(
 ) -> Reason | None:
     """Why a VM has to be reconciled for a removal. Where there is nothing to remove, no row is needed."""
     there = facts.find_extension(entry.publisher, entry.type) is not None or _is_listed(facts, entry, summary)
-    if summary is None or summary.outcome is Outcome.GONE or summary.vm_id not in ("", facts.vm_id):
+    if summary is None or summary.outcome is Outcome.GONE:
         return Reason.MISSED if there else None
+    if summary.vm_id not in ("", facts.vm_id):
+        return Reason.MISSED  # the row tells of an earlier machine
     if not summary.outcome.final or (summary.decided_by_another(policy) and not stable(policy)):
         return None
     if not there:
-        return Reason.DRIFTED if summary.outcome.present else None
+        done = summary.outcome.present or summary.outcome in (Outcome.AUDITED, Outcome.FAILED)
+        return Reason.DRIFTED if done else None
     if summary.outcome is Outcome.REMOVED:
         return Reason.DRIFTED
     if summary.outcome is Outcome.OUT_OF_SCOPE:
@@ -210,10 +213,12 @@ def _is_listed(facts: MachineFacts, entry: CatalogueEntry, summary: RowSummary |
 
 
 def _may_be_done_by_others(summary: RowSummary, policy: Policy) -> bool:
-    """Whether the row ends as satisfied once somebody else repaired or installed the extension. With `reconnect`, a VM
-    may be audited that has it and reports elsewhere."""
+    """Whether the row ends as satisfied once somebody else repaired or installed the extension, also after a person has
+    removed it. With `reconnect`, a VM may be audited that has it and reports elsewhere."""
+    if summary.outcome is Outcome.REMOVED:
+        return True
     audited = summary.outcome is Outcome.AUDITED and not policy.reconnect
-    return audited or summary.outcome is Outcome.FAILED
+    return not summary.step and (audited or summary.outcome is Outcome.FAILED)
 
 
 def _is_done(facts: MachineFacts, summary: RowSummary, policy: Policy, stable: Callable[[Policy], bool]) -> bool:

@@ -142,16 +142,18 @@ def undoing(s: DecisionContext) -> bool:
     whether what we removed was installed again."""
     last = s.last
     if s.removes:
-        return last is not None and last.outcome is Outcome.REMOVED and last.attempt > 0 and s.extension is not None
+        return last is not None and last.was_removed and last.attempt > 0 and s.extension is not None
     if last is None or not (last.outcome is Outcome.INSTALLED or (last.was_ours and last.attempt == 0)):
         return False
     return s.extension is None or read_extension_state(s.extension) is ExtensionState.SUCCEEDED
 
 
 def as_if_new(last: Row) -> Row:
-    """The row as if nothing had been requested yet, for a step that the row is not about."""
+    """The row as if nothing had been requested yet, for a step that the row is not about. What we had sent before
+    still tells whether the extension is as we left it."""
+    sent = last.sent_digest if last.was_ours else ""
     begun = replace(
-        last, waiting_for=None, waiting_since=None, next_attempt_at=None, attempt=0, step="", sent_digest=""
+        last, waiting_for=None, waiting_since=None, next_attempt_at=None, attempt=0, step="", sent_digest=sent
     )
     return replace(begun, **NO_PROBLEM)
 

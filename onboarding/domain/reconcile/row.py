@@ -132,7 +132,7 @@ class Row(Struct, frozen=True, kw_only=True):
     satisfied_since: datetime | None = None  # since when all that the policy wants is there; None if something is not
     taken_up: str = ""  # when and by whom, as `taking_up` writes it; empty before it had a column
     by: str = ""  # the object id of the person who asked for this episode last; empty: nobody did, or unknown
-    was: str = ""  # of a row that changes an extension that was there: its outcome before; empty for an install
+    was: str = ""  # of an open or failed row: the outcome before, of what was there or removed; empty for an install
 
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out, except those that every row has. Texts are cut, since guests
@@ -169,6 +169,12 @@ class Row(Struct, frozen=True, kw_only=True):
         """Whether the extension is one that we installed, or was when a change of it had to wait."""
         held = not self.outcome.final and self.was == Outcome.INSTALLED
         return held or self.outcome is Outcome.INSTALLED
+
+    @property
+    def was_removed(self) -> bool:
+        """Whether the extension is one that was removed, or was when the VM could last be read."""
+        held = not self.outcome.final and self.was == Outcome.REMOVED
+        return held or self.outcome is Outcome.REMOVED
 
     def has_sent(self, settings: Mapping[str, Any]) -> bool:
         """Whether we last sent these public settings; true too if the row does not say which they were."""

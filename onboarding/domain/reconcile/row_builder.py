@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from onboarding.domain.failures.classification import Cause
 from onboarding.domain.machine.machine_facts import InstalledExtension
 from onboarding.domain.masking import cut, mask
 from onboarding.domain.policy.policy import Policy
@@ -50,11 +51,8 @@ def row_of(
     steps = steps_of(context, decision, associated)
     whole = combined(decision, associated)
     known = {**_known_columns(context), "attempt": _attempts(last, decision), "steps": to_column(steps)}
-    paused = isinstance(decision, Wait) and decision.waiting_for is WaitingFor.PAUSED
-    if paused and context.extension is None:
-        known["undone_at"] = _undone_column(context)  # that it was removed; the claim will find no trace of that
     if context.removes and isinstance(decision, Wait):
-        known["undone_at"] = _undone_column(context)  # that it was installed again; the same
+        known["undone_at"] = _undone_column(context)  # that it was installed again; the claim will find no trace of it
     by = TakenUpBy.REQUEST if any(step.ours for step in steps) else None
     known["taken_up"] = taken_up(last, context.now, TakenUpBy.PERSON if context.request else by)
     known["was"] = _was(context, decision)
@@ -65,6 +63,8 @@ def row_of(
         whole = replace(whole, ours=ours)
     elif isinstance(whole, Wait) and whole.waiting_for in SENT and last is not None:
         known["step"] = last.step
+        if last.step == StepKind.REMOVAL:  # whoever wants it gone is to be known when it is
+            known |= {"policy": last.policy, "policy_hash": last.policy_hash, "effect": last.effect}
     elif context.removes or (isinstance(whole, Stop) and whole.outcome is Outcome.REMOVED):
         known |= _removal_columns(last, whole)
     elif steps:
@@ -94,7 +94,7 @@ def _removal_columns(last: Row | None, decision: Wait | Stop) -> dict[str, Any]:
     """What the row says of a removal; what was requested for another step does not count."""
     if isinstance(decision, Stop) and decision.outcome not in (Outcome.REMOVED, Outcome.FAILED):
         return {}
-    same = last is not None and last.step == StepKind.REMOVAL
+    same = last is not None and (last.step == StepKind.REMOVAL or last.was_removed)
     known: dict[str, Any] = {"step": StepKind.REMOVAL.value} | ({} if same else {"attempt": 0})
     if last is not None and isinstance(decision, Stop) and decision.outcome is Outcome.REMOVED:
         known |= {"extension_name": last.extension_name, "extension_version": last.extension_version}
@@ -165,16 +165,37 @@ def unread(
     decision: Wait | Stop,
     episode: Episode,
     by: TakenUpBy | None = None,
+    removal: bool | None = None,
 ) -> Row:
     """The row for a VM that could not be read: the facts of the last row, and why there are no newer ones. `by` is who
-    takes the VM up."""
+    takes the VM up; `removal` is what a person requests, to remove what is there or to install it."""
     facts = {name: getattr(last, name) for name in _FACTS} if last else {}
     known = {**facts, "extension": policy.extension, "policy": policy.name, "effect": policy.effect.value}
     known |= {"policy_hash": policy.digest, "taken_up": taken_up(last, episode.now, by)}
     if last is not None:
-        kept = ("extension_name", "sent_digest", "undone_at", "satisfied_since", "was")
-        known |= {"attempt": _attempts(last, decision), **{name: getattr(last, name) for name in kept}}
+        kept = ("extension_name", "sent_digest", "steps")
+        known |= {name: getattr(last, name) for name in kept} | _unread_columns(policy, last, decision)
+    if removal is not None:
+        known["step"] = StepKind.REMOVAL.value if removal else ""
     return concluded(vm, known, decision, episode)
+
+
+def _unread_columns(policy: Policy, last: Row, decision: Wait | Stop) -> dict[str, Any]:
+    """What the row of a VM that could not be read keeps of the last one, so that the next read goes on from there."""
+    contest = last.finished_at if last.outcome is Outcome.FAILED and last.error_code == Cause.CONTESTED else None
+    opened = last.outcome.value if last.outcome.present or last.outcome is Outcome.REMOVED else ""
+    known: dict[str, Any] = {
+        "attempt": last.attempt if last.was_removed else _attempts(last, decision),
+        "undone_at": f"{last.undone_at} {contest.isoformat()}".strip() if contest else last.undone_at,
+        "was": opened if last.outcome.final else last.was,
+        "satisfied_since": last.satisfied_since if last.policy == policy.name else None,
+    }
+    begun = not last.outcome.final and last.step == StepKind.REMOVAL and not policy.removes
+    if begun or (not last.outcome.final and (last.in_flight or last.attempt > 0)):
+        known["step"] = last.step
+    if last.was_removed or known.get("step") == StepKind.REMOVAL:  # it holds until that policy changes
+        known |= {"policy": last.policy, "policy_hash": last.policy_hash, "effect": last.effect}
+    return known
 
 
 def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_version: str = "") -> Row:
@@ -397,21 +418,22 @@ def _undone_column(context: DecisionContext) -> str:
 
 
 def _attempts(last: Row | None, decision: Satisfied | Wait | Stop) -> int:
-    """The attempts so far; zero for a failed row that opens again, and for a row that opens for a change that has to
-    wait."""
-    if last is None:
+    """The attempts of the episode so far: none in a row that opens with a wait."""
+    if last is None or (last.outcome.final and isinstance(decision, Wait)):
         return 0
-    held = isinstance(decision, Wait) and decision.waiting_for in _HELD_CHANGES
-    reopened = last.outcome is Outcome.FAILED and isinstance(decision, Wait)
-    return 0 if reopened or (held and last.outcome.final) else last.attempt
+    return last.attempt
 
 
 def _was(context: DecisionContext, decision: Satisfied | Wait | Stop) -> str:
-    """The outcome before the change that the row is about, which waits or has failed."""
+    """The outcome before the change that the row is about, which waits or has failed. What is missing or was changed
+    by somebody is still ours while its repair waits, whatever for."""
+    last = context.last
+    if isinstance(decision, Wait) and last is not None and last.outcome.present and not context.removes:
+        return last.outcome.value
     if isinstance(decision, Wait) and decision.waiting_for in _HELD_CHANGES:
         return outcome_before(context)
     goes_on = isinstance(decision, Wait) or (isinstance(decision, Stop) and decision.outcome is Outcome.FAILED)
-    return context.last.was if goes_on and context.last else ""
+    return last.was if goes_on and last is not None and not last.was_removed else ""
 
 
 def _name_of(last: Row | None) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.failures.classification import ExtensionState, read_extension_state
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.change_window import ChangeWindows, read_tag
 from onboarding.domain.policy.policy import Policy
@@ -47,11 +48,14 @@ def outcome_before(s: DecisionContext) -> str:
     """What the row keeps of an extension that was there when a change of it was held back or claimed: its outcome
     then."""
     last = s.last
+    if s.extension is None:
+        return ""
     if last is not None and last.was:
         return last.was
-    if s.extension is None or _is_first_install(s):
+    if _is_first_install(s):
         return ""
-    ours = last is not None and last.outcome is Outcome.INSTALLED
+    overwritten = last is not None and not last.outcome.final and s.drift != ""
+    ours = overwritten or (last is not None and last.outcome is Outcome.INSTALLED)
     return (Outcome.INSTALLED if ours else Outcome.ALREADY_INSTALLED).value
 
 
@@ -82,8 +86,10 @@ def windows_of(policy: Policy, facts: MachineFacts) -> tuple[ChangeWindows, str]
 
 
 def _is_first_install(s: DecisionContext) -> bool:
-    """Whether the row's own requests brought the extension, and it has not been installed yet."""
-    last = s.last
+    """Whether the row's own requests brought the extension, and nobody has installed it yet."""
+    last, extension = s.last, s.extension
+    if extension is not None and read_extension_state(extension) is ExtensionState.SUCCEEDED:
+        return False
     return last is not None and last.attempt > 0 and last.outcome in _UNFINISHED and not last.was
 
 

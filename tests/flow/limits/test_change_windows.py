@@ -89,6 +89,18 @@ async def test_a_first_install_and_its_further_attempts_do_not_wait() -> None:
     assert world.now < OPENS
 
 
+async def test_what_somebody_else_installed_over_our_first_install_is_changed_in_the_window() -> None:
+    world = World(policies=[WITH_WINDOW])
+    vm = world.add()
+    await world.created(vm)
+    world.arm.set_extension(vm, extension(settings=THEIRS))
+    await world.updated(vm)
+    row = world.row(vm)
+    assert (row.waiting_for, row.was, world.arm.calls.count("PUT")) == (WaitingFor.CHANGE_WINDOW, "Installed", 1)
+    await world.run_latest_check()
+    assert world.arm.calls.count("PUT") == 2
+
+
 async def test_a_person_repeats_a_first_install_that_failed_at_once() -> None:
     world = World(policies=[WITH_WINDOW])
     vm = world.add()

@@ -273,3 +273,41 @@ async def test_a_person_takes_an_existing_machine_up_for_its_removal_which_still
     assert "DELETE" not in world.arm.calls
     await run_checks(world, timedelta(hours=2))
     assert world.arm.calls.count("DELETE") == 1
+
+
+async def test_a_removal_that_the_clock_allows_waits_for_its_window_and_is_proved_in_it() -> None:
+    """The proof is read once nothing else holds the removal back: until then, what it waits for sets the moment."""
+    window = {"days": ["sun"], "from": "02:00", "to": "03:00", "zone": "UTC"}
+    world = world_of({**RETIRE, "changeWindow": window})
+    vm = await onboarded(world)
+    await run_checks(world, DAY + timedelta(minutes=1))
+    row = world.row(vm)
+    assert (row.outcome, row.waiting_for) == (Outcome.WAITING, WaitingFor.CHANGE_WINDOW)
+    lists = world.arm.calls.count("LIST associations")
+    await run_checks(world, timedelta(days=2))
+    assert world.arm.calls.count("LIST associations") == lists + 1
+    assert world.arm.calls.count("DELETE") == 1
+    requested = world.row(vm).requested_at
+    assert requested is not None
+    assert (requested.isoweekday(), requested.hour) == (7, 2)
+
+
+async def test_the_clock_of_another_policy_counts_no_time_although_a_read_fails() -> None:
+    """The new agent is wanted by a policy of another name, and the first read for it fails."""
+    world = world_of()
+    vm = await onboarded(world)
+    renamed = {**ENFORCED, "name": "monitor"}
+    later = world.with_policies([renamed, {**RETIRE, "onlyAfter": {**AFTER, "policy": "monitor"}}])
+    later.app_settings = world.app_settings
+    later.__post_init__()
+    later.now += timedelta(days=2)
+    later.arm.read_errors = [Evidence(http_status=429, code="TooManyRequests")]
+    await later.updated(vm)
+    assert later.row(vm, AMA).waiting_for is WaitingFor.THROTTLING
+    begun = later.now
+    await later.updated(vm)
+    assert later.row(vm, AMA).satisfied_since == begun
+    await run_checks(later, DAY - timedelta(minutes=1))
+    assert "DELETE" not in later.arm.calls
+    await run_checks(later, timedelta(minutes=2))
+    assert later.arm.calls.count("DELETE") == 1

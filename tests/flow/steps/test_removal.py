@@ -329,12 +329,15 @@ async def test_an_install_in_flight_is_followed_before_it_is_removed() -> None:
     assert world.arm.conflicts == 0
 
 
-async def test_a_removal_in_flight_is_followed_before_it_is_installed_again() -> None:
+@pytest.mark.parametrize("events", [1, 2])
+async def test_a_removal_in_flight_is_followed_before_it_is_installed_again(events: int) -> None:
     world = world_of(RETIRE)
     vm = add(world)
     await world.updated(vm)
     later = world.with_policies([POLICY])
-    await later.updated(vm)
+    for _ in range(events):
+        await later.updated(vm)
+        later.now += timedelta(seconds=20)
     assert later.row(vm).waiting_for is WaitingFor.REMOVAL
     await later.removed(vm)
     assert later.row(vm).waiting_for is WaitingFor.INSTALL
@@ -368,6 +371,22 @@ async def test_the_sweep_finds_what_has_to_go_and_what_came_back() -> None:
     world.now += timedelta(hours=1)
     await world.sweep_and_reconcile()
     assert state_of(world, vm) == (Outcome.REQUESTED, WaitingFor.REMOVAL)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.AUDITED, Outcome.FAILED])
+async def test_the_sweep_finds_that_others_removed_what_we_did_not(outcome: Outcome) -> None:
+    world = world_of({**RETIRE, "existing": "audit"})
+    vm = add(world, created=START - timedelta(days=30) if outcome is Outcome.AUDITED else START)
+    world.arm.removal_errors = [Evidence(400, "BadRequest", "no")]
+    await world.updated(vm)
+    assert world.row(vm).outcome is outcome
+    world.arm.end_removal(vm, NAME)
+    for reads in (1, 0):
+        world.now += timedelta(hours=7)
+        world.arm.calls.clear()
+        await world.sweep_and_reconcile()
+        assert world.row(vm).outcome is Outcome.REMOVED
+        assert world.arm.calls.count("GET") == reads
 
 
 async def test_a_machine_without_it_costs_the_sweep_no_read() -> None:
@@ -438,6 +457,24 @@ async def test_another_machine_of_the_same_name_starts_anew() -> None:
     assert world.arm.calls.count("DELETE") == 2
 
 
+async def test_the_row_of_an_earlier_machine_ends_although_the_new_one_has_nothing_to_remove() -> None:
+    world = World(policies=[POLICY])
+    vm = add(world)
+    await world.created(vm)
+    assert world.row(vm).outcome is Outcome.ALREADY_INSTALLED
+    later = world.with_policies([RETIRE])
+    world.add(vm_id="another")
+    for _ in range(2):
+        later.now += timedelta(hours=7)
+        later.arm.calls.clear()
+        await later.sweep_and_reconcile()
+    row = later.row(vm)
+    assert (row.outcome, row.vm_id) == (Outcome.REMOVED, "another")
+    assert "GET" not in later.arm.calls, "once"
+    lines = [(line.outcome, line.vm_id) async for line in later.ledger.history(vm)]
+    assert (Outcome.GONE, "id-of-web01") in lines
+
+
 class Killed(BaseException):
     """The process died here."""
 
@@ -462,6 +499,22 @@ class DyingArm(ArmInMemory):
         if dies:
             raise Killed
         return created
+
+
+async def test_the_history_has_each_request_although_its_worker_died() -> None:
+    world = World(policies=[RETIRE], arm=DyingArm(after=True))
+    vm = add(world)
+    with pytest.raises(Killed):
+        await world.updated(vm)
+    world.arm.set_extension(vm, extension(NAME, "Failed"), "cannot", "ProvisioningState/failed/1")
+    await world.run_latest_check()
+    assert len(world.arm.removal_ids) == 2
+    lines = [line async for line in world.ledger.history(vm)]
+    assert {line.client_request_id for line in lines} == set(world.arm.removal_ids)
+    assert {(line.outcome, line.waiting_for) for line in lines} == {
+        (Outcome.WAITING, WaitingFor.CLAIM),
+        (Outcome.REQUESTED, WaitingFor.REMOVAL),
+    }
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before ARM has the request", "after"])

@@ -14,7 +14,7 @@ from onboarding.cli.main import main
 from onboarding.domain.reconcile.decision import OperatorRequest
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import VmId
-from tests.flow.world import OMS, POLICY, SECOND, SECOND_POLICY, World, extension, vm_id
+from tests.flow.world import OMS, POLICY, SECOND, SECOND_POLICY, START, World, extension, vm_id
 
 NAME = "OMSExtension"
 REMOVAL = OperatorRequest(extension=OMS, removal=True)
@@ -91,12 +91,17 @@ async def test_another_version_of_the_policy_installs_it_again() -> None:
     assert later.row(vm).waiting_for is WaitingFor.INSTALL
 
 
-async def test_somebody_elses_install_is_taken_as_it_is() -> None:
+@pytest.mark.parametrize("event", [True, False], ids=["by its event", "by the sweep"])
+async def test_somebody_elses_install_is_taken_as_it_is(event: bool) -> None:
     world = World()
     vm = await installed(world)
     await removed(world, vm)
     world.arm.set_extension(vm, extension(NAME))
-    await world.extension_written(vm)
+    if event:
+        await world.extension_written(vm)
+    else:
+        world.now += timedelta(hours=7)
+        await world.sweep_and_reconcile()
     assert world.row(vm).outcome is Outcome.ALREADY_INSTALLED
     assert world.arm.calls.count("DELETE") == 1
 
@@ -136,6 +141,32 @@ async def test_other_extensions_are_left_alone() -> None:
     await removed(world, vm)
     assert world.arm.calls[calls:] == ["GET", "DELETE", "GET"]
     assert world.row(vm, SECOND.name).outcome is Outcome.INSTALLED
+
+
+@pytest.mark.parametrize("existing", ["audit", "enforce"])
+@pytest.mark.parametrize("present", [True, False])
+@pytest.mark.parametrize("request_", [REMOVAL, OperatorRequest(policy="retire-oms", removal=True)])
+async def test_the_agent_that_a_removal_comes_after_is_not_meant(
+    request_: OperatorRequest, present: bool, existing: str
+) -> None:
+    """Neither is it removed nor, on a machine that nobody has taken up for its policy, installed."""
+    world = World(policies=[{**SECOND_POLICY, "existing": existing}, {**RETIRE, "existing": "enforce"}])
+    vm = world.add(created=START - timedelta(days=30))
+    world.arm.set_extension(vm, extension(NAME))
+    handler = {"publisher": SECOND.publisher, "type": SECOND.type, "typeHandlerVersion": SECOND.version}
+    world.arm.set_extension(vm, extension(SECOND.resource_name, **handler))
+    await world.updated(vm)
+    assert world.row(vm, SECOND.name).outcome is Outcome.ALREADY_INSTALLED
+    row = world.row(vm, SECOND.name)
+    world.now += timedelta(days=2)
+    if not present:
+        world.arm.end_removal(vm, SECOND.resource_name)
+    await world.requests.handle(vm, request_)
+    assert world.arm.calls.count("DELETE") == (present or request_ is REMOVAL)
+    assert world.arm.calls.count("PUT") == (not present and request_ is not REMOVAL and existing == "enforce")
+    if present:
+        assert world.row(vm, SECOND.name) == row
+        assert world.row(vm).waiting_for is WaitingFor.REMOVAL
 
 
 def arguments(*given: str) -> argparse.Namespace:

@@ -142,13 +142,11 @@ def test_a_row_that_was_at_rest_opens_with_the_new_event(outcome: Outcome) -> No
     [
         (Outcome.FAILED, WAIT, 0),  # or the next check would give up without another attempt
         (Outcome.FAILED, FAILED, 2),
-        (Outcome.INSTALLED, WAIT, 2),
+        (Outcome.INSTALLED, WAIT, 0),  # another episode
         (Outcome.WAITING, WAIT, 2),
     ],
 )
-def test_what_failed_for_good_opens_with_all_tries_before_it(
-    outcome: Outcome, decision: Wait | Stop, attempt: int
-) -> None:
+def test_a_row_opens_with_all_tries_before_it(outcome: Outcome, decision: Wait | Stop, attempt: int) -> None:
     last = replace(OPEN, outcome=outcome)
     assert _decided(decision, last=last).attempt == attempt
     policy = parse_policy({"name": "linux", "extension": ENTRY.name}, "p", compile_rule)

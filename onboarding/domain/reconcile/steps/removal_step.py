@@ -32,7 +32,7 @@ from onboarding.domain.reconcile.retry import (
     problem_of,
     unfinished,
 )
-from onboarding.domain.reconcile.row import Outcome, WaitingFor
+from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.machine_ready import agent_not_ready, disallowed, misconfigured, not_running
 from onboarding.domain.reconcile.steps.step import ArmRequest, StepKind
 from onboarding.domain.resource_id import VmId
@@ -86,7 +86,7 @@ def request(s: DecisionContext) -> Decision:
             return answer
     attempt = 1 if s.last is None or s.last.outcome.final else s.attempts + 1
     policy = s.assignment.policy.name
-    why = "a person removes it" if _named_by_person(s) else f"policy {policy} removes it"
+    why = "a person removes it" if named_by_person(s) else f"policy {policy} removes it"
     name = s.extension.name if s.extension else ""
     return Act(name, attempt, False, f"{why}{_after(s)}", StepKind.REMOVAL)
 
@@ -94,16 +94,16 @@ def request(s: DecisionContext) -> Decision:
 def stays_removed(s: DecisionContext) -> Decision | None:
     """What a person or a policy has removed stays away until a person or another version of the policy wants it."""
     last = s.last
-    if last is None or last.outcome is not Outcome.REMOVED or s.extension is not None or s.policy_changed:
+    if last is None or not last.was_removed or s.extension is not None or s.policy_changed:
         return None
-    return Stop(Outcome.REMOVED, last.reason) if s.request is None or s.removes else None
+    return _removed(s) if s.request is None or s.removes else None
 
 
 def _removed(s: DecisionContext) -> Stop:
     last = s.last
     if last is not None and last.outcome is Outcome.REMOVED:
         return Stop(Outcome.REMOVED, last.reason)
-    ours = last is not None and last.step == StepKind.REMOVAL and last.attempt > 0 and not last.outcome.final
+    ours = last is not None and last.attempt > 0 and (last.was_removed or _is_open(last))
     gone = "was removed: ARM shows it no more" if ours else "is not on the machine"
     left = ""
     if f"{s.entry.publisher}.{s.entry.type}".lower() in (handler.lower() for handler in s.facts.handlers):
@@ -111,21 +111,26 @@ def _removed(s: DecisionContext) -> Stop:
     return Stop(Outcome.REMOVED, f"{s.entry.type} {gone}{left}")
 
 
-def _named_by_person(s: DecisionContext) -> bool:
+def _is_open(last: Row) -> bool:
+    return last.step == StepKind.REMOVAL and not last.outcome.final
+
+
+def named_by_person(s: DecisionContext) -> bool:
+    """Whether a person removes the extension by its name: they decide alone, and wait for no other policy."""
     return s.request is not None and s.request.removal is True and s.request.extension != ""
 
 
 def _after(s: DecisionContext) -> str:
     rule, since = s.assignment.policy.only_after, s.preceding.since
-    if rule is None or since is None or _named_by_person(s):
+    if rule is None or since is None or named_by_person(s):
         return ""
     return f", since policy {rule.policy} has been satisfied from {since:%Y-%m-%d %H:%M} UTC on"
 
 
 def _too_early(s: DecisionContext) -> Decision | None:
-    """A person who names the extension decides alone; what a policy removes waits for the policy before it."""
+    """What a policy removes waits for the policy before it."""
     rule = s.assignment.policy.only_after
-    if rule is None or _named_by_person(s):
+    if rule is None or named_by_person(s):
         return None
     since, wait = s.preceding.since, timedelta(seconds=rule.wait)
     if since is None:
@@ -137,9 +142,11 @@ def _too_early(s: DecisionContext) -> Decision | None:
     return Wait(WaitingFor.ONLY_AFTER, s.retry.since(WaitingFor.ONLY_AFTER), since + wait, reason)
 
 
-def _not_proved(s: DecisionContext) -> Decision | None:
+def not_proved(s: DecisionContext) -> Decision | None:
+    """The wait for the proof that the policy before a removal is satisfied. It is read only when nothing else holds the
+    removal back."""
     rule = s.assignment.policy.only_after
-    if rule is None or s.preceding.proved or _named_by_person(s):
+    if rule is None or s.preceding.proved or named_by_person(s):
         return None
     reason = f"nothing is removed before policy {rule.policy} is proved to be satisfied: {s.preceding.reason}"
     if s.preceding.unheard:
@@ -200,5 +207,4 @@ _BEFORE_REQUEST: tuple[Callable[[DecisionContext], Decision | None], ...] = (
     agent_not_ready,
     held,
     _exhausted,
-    _not_proved,
 )
