@@ -23,6 +23,7 @@ from onboarding.application.limits.pauses import Pauses, Sender
 from onboarding.application.limits.rollout_limits import RolloutLimits
 from onboarding.application.ports import Arm, Inventory, LedgerReader, PauseStore, Poison, Ports, RolloutStore, Shell
 from onboarding.application.readers.container_reader import ContainerReader
+from onboarding.application.readers.heartbeat_reader import HeartbeatReader
 from onboarding.application.readers.image_definitions import ImageDefinitions
 from onboarding.application.readers.policy_scopes import PolicyScopes
 from onboarding.application.readers.policy_versions import FirstSeen, PolicyVersions
@@ -82,6 +83,7 @@ class Application:
         self._budget = budget
         self._policy_scopes = PolicyScopes(rules.policies, ports.inventory)
         self._containers = ContainerReader(ports.arm)
+        self._heartbeats = HeartbeatReader(ports.heartbeats, ports.clock)
         self.pauses = Pauses(ports.pauses, ports.clock)
         sender = Sender(ports.arm, self.pauses)
         breakers = CircuitBreakers(ports.breakers)
@@ -97,7 +99,7 @@ class Application:
             ),
             UnreadMachine(ports.arm, rules, breakers, recorder),
             Decider(rules, self.pauses, breakers, rollouts),
-            PrecedingPolicies(ports.arm, ports.heartbeats, ports.clock),
+            PrecedingPolicies(ports.arm, self._heartbeats, ports.clock),
             AssociationWriter(ports.arm, sender, self.pauses, breakers, ports.clock),
             Executor(sender, recorder, breakers, ports.clock),
             recorder,
@@ -111,7 +113,9 @@ class Application:
         from onboarding.application.sweep.sweeper import Sweeper
 
         versions = PolicyVersions(self._rules.policies, self._ports.policy_states, self._budget.stable)
-        return Sweeper(self._ports, self._rules, self._budget, self._policy_scopes, versions, self._containers)
+        return Sweeper(
+            self._ports, self._rules, self._budget, self._policy_scopes, versions, self._containers, self._heartbeats
+        )
 
     @cached_property
     def requests(self) -> OperatorRequests:

@@ -111,6 +111,15 @@ COMMANDS: Mapping[str, CommandHelp] = {
         "show the extension handler's log on the VM, with explanations",
         ("onboard logs -g app-rg -n web01", "onboard logs web01 --lines 100"),
     ),
+    "migration": CommandHelp(
+        "operations.migration",
+        "show how far VMs are on the way from one agent to another",
+        (
+            "onboard migration",
+            "onboard migration --list both -o csv",
+            "onboard migration --from oms-agent-linux --to azure-monitor",
+        ),
+    ),
     "pause": CommandHelp(
         "operations.pause",
         "stop all changes of VMs, or those of a subscription or policy",

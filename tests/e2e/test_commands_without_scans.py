@@ -23,7 +23,7 @@ from simulator.azurite import connection_string
 from simulator.laptop import ROOT, CloudOptions, Laptop
 from tests.adapters.conftest import storage_of
 from tests.adapters.storage.recorded_queries import RecordedQueries, recorded_queries
-from tests.adapters.storage.rows import TIME, final, new_vm, row_of, trigger, write
+from tests.adapters.storage.rows import OMS, TIME, final, new_vm, row_of, trigger, write
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,6 +32,7 @@ IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "versio
 # The commands that read the table; of these, `--settings` and the like change nothing about what they read.
 READING: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "changes": ((), ("web-01",), ("-g", "rg-web", "-n", "web-01"), ("--step", "extension", "--sort", "name")),
+    "migration": (("--from", OMS, "--to", POLICY), ("--from", OMS, "--to", POLICY, "--list", "both")),
     "status": (
         (),
         ("web-01",),
@@ -48,7 +49,6 @@ READING: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "install": (("web-01", "--dry-run"), ("web-01", "--no-wait")),
     "remove": (("web-01", "--extension", "oms-agent-linux", "--dry-run"),),
     "retry": (("--all", "--dry-run"), ("--policy", POLICY, "--no-wait"), ("web-01", "--dry-run")),
-    "remove": (("web-01", "--extension", "oms-agent-linux", "--dry-run"),),
     "extensions": (("web-01",),),
     "logs": (("web-01", "--lines", "1"),),
     "sweep": (("--dry-run",), ()),

@@ -28,6 +28,7 @@ from onboarding.application.ports import (
     MOST_ON_A_PAGE,
     ArmAnswer,
     FoundAssociation,
+    Heartbeats,
     MachineRows,
     Message,
     Ports,
@@ -517,7 +518,10 @@ class LedgerInMemory:
 
     async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
         self._check()
-        for stored in list(self.rows.values()):
+        of_machines: dict[str, list[StoredRow]] = {}  # as in the table, those of a VM come one after the other
+        for (key, _), stored in self.rows.items():
+            of_machines.setdefault(key, []).append(stored)
+        for stored in [stored for all_of in of_machines.values() for stored in all_of]:
             if _is_selected(stored.row, selection):
                 yield stored.row
 
@@ -895,16 +899,20 @@ class HeartbeatsInMemory:
         self.found: dict[tuple[str, str, str], datetime] = {}
         self.errors: list[Evidence] = []
         self.queries: list[str] = []
+        self.questions: list[tuple[str, ...]] = []  # the machines of each query; empty for a whole workspace
 
     async def newest(
         self, workspace: str, machines: Sequence[str] = (), *, since: datetime
     ) -> Mapping[str, Mapping[str, datetime]]:
         self.queries.append(workspace)
+        self.questions.append(tuple(machines))
+        await asyncio.sleep(0)  # as over a network: other tasks get their turn
+        chosen = {each.lower() for each in machines}
         if self.errors:
             raise HeartbeatError(self.errors.pop(0))
         newest: dict[str, dict[str, datetime]] = {}
         for (where, machine, category), at in self.found.items():
-            if where == workspace and at > since and machine in [each.lower() for each in machines]:
+            if where == workspace and at > since and (not chosen or machine in chosen):
                 newest.setdefault(machine, {})[category] = at
         return newest
 
@@ -989,7 +997,7 @@ class World:
     sweeps: SweepsInMemory = field(default_factory=SweepsInMemory)
     poison: PoisonInMemory = field(default_factory=PoisonInMemory)
     policy_states: PolicyStatesInMemory = field(default_factory=PolicyStatesInMemory)
-    heartbeats: HeartbeatsInMemory | None = field(default_factory=HeartbeatsInMemory)
+    heartbeats: Heartbeats | None = field(default_factory=HeartbeatsInMemory)
     budget: Budget = field(default_factory=Budget)
     person: str = ""  # the object id of whoever types the commands
 

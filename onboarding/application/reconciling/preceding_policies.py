@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import replace
-from datetime import timedelta
 
 from msgspec import Struct, field
 
-from onboarding.application.ports import Arm, Clock, Heartbeats
+from onboarding.application.ports import Arm, Clock
+from onboarding.application.readers.heartbeat_reader import FRESH, HeartbeatReader
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.errors import ArmError, HeartbeatError
@@ -26,8 +26,6 @@ from onboarding.domain.reconcile.retry import problem_of
 from onboarding.domain.reconcile.row import Row
 from onboarding.domain.reconcile.steps.association_step import Associations, read_associations
 from onboarding.domain.resource_id import VmId
-
-_BEATS_WITHIN = timedelta(minutes=15)
 
 
 class Removal(Struct, frozen=True):
@@ -65,7 +63,7 @@ class Proofs(Struct, frozen=True):
 class PrecedingPolicies:
     """Knows and proves how the policies stand that removals come after."""
 
-    def __init__(self, arm: Arm, heartbeats: Heartbeats | None, clock: Clock) -> None:
+    def __init__(self, arm: Arm, heartbeats: HeartbeatReader, clock: Clock) -> None:
         self._arm = arm
         self._heartbeats = heartbeats
         self._clock = clock
@@ -97,7 +95,7 @@ class PrecedingPolicies:
 
     async def read(self, work: Reconciliation, removals: Sequence[Removal], targets: Iterable[PolicyTarget]) -> Proofs:
         """Read what proves the policies before the removals that are next: at most one list of the machine's
-        associations, and a query for each heartbeat. Errors of ARM are in the result."""
+        associations, and the heartbeats that they want. Errors of ARM are in the result."""
         following = [removal for removal in removals if removal.is_next and removal.other is not None]
         before = {_extension(removal) for removal in following}
         known = [target for target in targets if target.extension in before]
@@ -128,7 +126,7 @@ class PrecedingPolicies:
         if row is None:  # it is not decided in this pass, or its request is about to be sent
             return Preceding(reason="ARM does not show it satisfied any more")
         if (missing := proofs.heartbeats.get(removal.target.extension)) is not None:
-            return replace(known, reason=missing.reason, problem=missing.problem)
+            return replace(known, reason=missing.reason, problem=missing.problem, unheard=True)
         return replace(known, proved=known.since is not None)
 
     async def _heartbeat(self, vm: VmId, removal: Removal, agent: CatalogueEntry) -> Preceding | None:
@@ -138,18 +136,18 @@ class PrecedingPolicies:
         workspace = context.needs.heartbeat
         if not workspace:
             return None
-        if self._heartbeats is None:
+        if not self._heartbeats.available:
             return Preceding(reason="this process has no access to Log Analytics, so it cannot read heartbeats")
         if not agent.heartbeat:
             return Preceding(reason=f"the catalogue names no heartbeats of {agent.name}")
         since = _known(removal.other, _stored(removal.target.work, removal.other, context.facts.vm_id)).since
-        earliest = max(since or context.now, context.now - _BEATS_WITHIN)
+        earliest = max(since or context.now, context.now - FRESH)
         try:
-            found = await self._heartbeats.newest(workspace, [vm.key], since=earliest)
+            heard = await self._heartbeats.of_machine(workspace, vm.key)
         except HeartbeatError as error:
             problem = problem_of(classify(error.evidence, context.entry.errors, context.now), error.evidence.text)
             return Preceding(reason="its heartbeat could not be read", problem=problem)
-        newest = found.get(vm.key, {}).get(agent.heartbeat)
+        newest = heard.get(agent.heartbeat)
         if newest is None or newest <= earliest:
             return Preceding(reason=f"{agent.heartbeat} has sent the workspace no heartbeat in the last 15 minutes")
         return None

@@ -12,8 +12,10 @@ from typing import Any
 
 from onboarding.application.ports import Ports
 from onboarding.application.readers.container_reader import ContainerReader
+from onboarding.application.readers.heartbeat_reader import HeartbeatReader
 from onboarding.application.rules import Rules
 from onboarding.application.sweep.fleet_associations import FleetAssociations
+from onboarding.application.sweep.fleet_heartbeats import FleetHeartbeats
 from onboarding.application.sweep.fleet_identities import FleetIdentities
 from onboarding.application.sweep.machine_summaries import MachineSummaries, Summaries, place_of
 from onboarding.application.sweep.row_counts import RowCounts
@@ -49,6 +51,7 @@ class FleetComparison:
         stable: Callable[[Policy], bool],
         containers: ContainerReader,
         row_counts: RowCounts,
+        heartbeats: HeartbeatReader,
     ) -> None:
         self._ports = ports
         self._row_counts = row_counts
@@ -60,6 +63,7 @@ class FleetComparison:
         self._associations = FleetAssociations(ports.inventory, policies, rules.app_settings, sweep_queue)
         self._inactive = {n for policy in policies.policies if policy.inactive for n in policy.extensions}
         self._identities = FleetIdentities(rules, policies)
+        self._heartbeats = FleetHeartbeats(heartbeats, rules, policies, sweep_queue)
         self.at, self.width = "", 0
         self._breakers: dict[str, Sequence[CircuitBreaker]] = {}  # the open ones, by subscription
         self._pauses: Sequence[Pause] | None = None  # all; None: not read yet
@@ -164,14 +168,16 @@ class FleetComparison:
         )
 
     async def _find_resumed(self, vm: VmId, summaries: Iterable[RowSummary]) -> Finding | None:
-        """A finding if a row of the VM waits for a circuit breaker that has closed, or for the end of a pause that has
-        ended: its check may be a day away."""
+        """A finding if a row of the VM waits for a circuit breaker that has closed, for the end of a pause that has
+        ended, or for a heartbeat that has come: its check may be a day away."""
         only = self._sweep_queue.sweep_filter.policy
         for each in summaries:
             if not each.settled(self._sweep_queue.settled) or (only and each.policy != only):
                 continue
             if each.waiting_for == WaitingFor.PAUSED and not await self._is_paused(vm, each.policy):
                 return Finding(Reason.RESUMED, each.policy)
+            if await self._heartbeats.heard(vm, each):
+                return Finding(Reason.HEARTBEAT, each.policy)
             if each.waiting_for != WaitingFor.SCOPE_BREAKER:
                 continue
             breakers = [*await self._open_breakers(vm.subscription.lower()), *await self._open_breakers(EVERYWHERE)]

@@ -116,6 +116,8 @@ class SweepReport(Struct):
     """VMs whose row says that all is done, while an association with a data collection rule or endpoint is missing."""
     resumed: int = 0
     """VMs with a row that waits for a circuit breaker that has closed, or for a pause that has ended."""
+    heartbeat: int = 0
+    """VMs with a removal that waits for a heartbeat of another agent, which has come."""
     skipped: int = 0
     """Findings that an earlier run requested, that have no result yet, and that are not due for another request."""
     repeated: int = 0
@@ -143,7 +145,7 @@ class SweepReport(Struct):
     @property
     def requested(self) -> int:
         """The number of reconciliations that were requested, or in a dry run would be."""
-        return self.missed + self.drifted + self.failed + self.gone + self.changed + self.association + self.resumed
+        return sum(getattr(self, reason) for reason in Reason)
 
     @property
     def complete(self) -> bool:

@@ -16,6 +16,7 @@ from itertools import batched
 
 from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, Message, Ports, ScheduledCheck, StoredSweep, SweepStore
 from onboarding.application.readers.container_reader import ContainerReader
+from onboarding.application.readers.heartbeat_reader import HeartbeatReader
 from onboarding.application.readers.policy_scopes import PolicyScopes
 from onboarding.application.readers.policy_versions import PolicyVersions
 from onboarding.application.row_queries import stored_subscriptions
@@ -59,6 +60,7 @@ class Sweeper:
         policy_scopes: PolicyScopes,
         versions: PolicyVersions,
         containers: ContainerReader,
+        heartbeats: HeartbeatReader,
     ) -> None:
         self._ports = ports
         self._rules = rules
@@ -66,6 +68,7 @@ class Sweeper:
         self._policy_scopes = policy_scopes
         self._versions = versions
         self._containers = containers
+        self._heartbeats = heartbeats
 
     async def run(self, sweep_filter: SweepFilter | None = None, listener: SweepListener | None = None) -> SweepReport:
         """Run one sweep. Raises StorageError if storage cannot be reached; the report names what cannot be read."""
@@ -211,6 +214,7 @@ class Sweeper:
             lambda policy: self._versions.settled(policy, sweep_queue.started),
             self._containers,
             RowCounts(self._ports, sweep_queue.started, self._budget.grace, write=progress is not None),
+            self._heartbeats,
         )
         subscriptions = await self._subscriptions(sweep_queue, policies)
         resume_at = progress.state.resume_at if progress and sweep_queue.sweep_filter.whole else ""

@@ -69,6 +69,7 @@ class Cause(StrEnum):
     IDENTITY_REFUSED = "identity-refused"
     IDENTITY_LOST = "identity-lost"
     ENDPOINT_CONFLICT = "endpoint-conflict"
+    WORKSPACE_UNREADABLE = "workspace-unreadable"
     EXISTING_MACHINE = "existing-machine"
     PLATFORM_ERROR = "platform-error"
     UNKNOWN = "unknown"

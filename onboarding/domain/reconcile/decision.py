@@ -139,6 +139,7 @@ class Preceding(Struct, frozen=True):
     reason: str = ""  # why it is not satisfied, or why that could not be proved
     proved: bool = False  # whether this pass has proved it from ARM, and with a heartbeat where that is asked for
     problem: Problem | None = None  # why the proof could not be read
+    unheard: bool = False  # what is missing of the proof is the agent's heartbeat
 
 
 class DecisionContext(Struct, frozen=True):

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     CHANGED = "changed"  # the row is final, and the policy that decided it has changed since
     ASSOCIATION = "association"  # the row says that all is done, and an association that the policy wants is missing
     RESUMED = "resumed"  # the row waits for a circuit breaker that has closed, or for a pause that has ended
+    HEARTBEAT = "heartbeat"  # the row's removal waits for a heartbeat of another agent, which has come
 
 
 class RowSummary(Struct, frozen=True):

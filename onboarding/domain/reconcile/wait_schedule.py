@@ -31,6 +31,7 @@ WITHOUT_CAP = frozenset(
         WaitingFor.VM_RUNNING,
         WaitingFor.OPERATION,
         WaitingFor.ONLY_AFTER,
+        WaitingFor.HEARTBEAT,
         WaitingFor.PAUSED,
         WaitingFor.CONFIGURATION,
     }
@@ -85,6 +86,8 @@ DEFAULTS: Mapping[WaitingFor, Schedule] = {
     WaitingFor.REMOVAL: Schedule((4 * _MINUTE, 4 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 3 * _HOUR),
     # Once the other policy is satisfied, the moment is known and the check is due then.
     WaitingFor.ONLY_AFTER: Schedule((_HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
+    # The sweep finds the heartbeats that come, with one query for all machines.
+    WaitingFor.HEARTBEAT: Schedule((_HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
     WaitingFor.VM_RUNNING: Schedule((_HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
     WaitingFor.AGENT_READY: Schedule(
         (_MINUTE, 2 * _MINUTE, 4 * _MINUTE, 8 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR), 48 * _HOUR

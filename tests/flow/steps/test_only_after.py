@@ -218,51 +218,6 @@ def _without_time(row: Any) -> Any:
     return type(row).from_properties(properties)
 
 
-async def test_a_heartbeat_that_is_new_enough_lets_the_old_agent_go() -> None:
-    world = world_of(BEATING)
-    vm = await onboarded(world)
-    assert world.heartbeats is not None
-    world.heartbeats.found[WORKSPACE, vm.key, CATEGORY] = START + DAY - timedelta(minutes=5)
-    await run_checks(world, DAY + timedelta(minutes=1))
-    assert world.arm.calls.count("DELETE") == 1
-    assert world.heartbeats.queries == [WORKSPACE], "one query, right before the removal"
-
-
-@pytest.mark.parametrize("beat", [None, -timedelta(hours=1), timedelta(hours=1)], ids=["none", "earlier", "late"])
-async def test_without_a_heartbeat_the_old_agent_stays(beat: timedelta | None) -> None:
-    world = world_of(BEATING)
-    vm = await onboarded(world)
-    assert world.heartbeats is not None
-    if beat is not None:
-        world.heartbeats.found[WORKSPACE, vm.key, CATEGORY] = START + beat
-    await run_checks(world, DAY + timedelta(hours=2))
-    assert "DELETE" not in world.arm.calls
-    assert waits(world, vm)
-    assert "heartbeat" in world.row(vm).reason
-    assert world.row(vm, AMA).outcome is Outcome.INSTALLED
-
-
-async def test_a_heartbeat_that_cannot_be_read_is_waited_for() -> None:
-    world = world_of(BEATING)
-    vm = await onboarded(world)
-    assert world.heartbeats is not None
-    world.heartbeats.found[WORKSPACE, vm.key, CATEGORY] = START + DAY + timedelta(minutes=50)
-    world.heartbeats.errors.append(Evidence(http_status=403, code="InsufficientAccessError", message="no"))
-    await run_checks(world, DAY + timedelta(minutes=1))
-    assert waits(world, vm)
-    assert "could not be read" in world.row(vm).reason
-    await run_checks(world, timedelta(hours=1))
-    assert world.arm.calls.count("DELETE") == 1
-
-
-async def test_a_process_that_cannot_read_heartbeats_says_so() -> None:
-    world = World(policies=[ENFORCED, BEATING], app_settings=dict(SETTINGS), heartbeats=None)
-    vm = await onboarded(world)
-    await run_checks(world, DAY + timedelta(minutes=1))
-    assert waits(world, vm)
-    assert "no access to Log Analytics" in world.row(vm).reason
-
-
 async def test_a_workspace_whose_app_setting_is_missing_is_named() -> None:
     world = World(policies=[ENFORCED, BEATING], app_settings={"DATA_COLLECTION_RULE_ID": RULE})
     vm = old_machine(world)
@@ -270,16 +225,6 @@ async def test_a_workspace_whose_app_setting_is_missing_is_named() -> None:
     row = world.row(vm)
     assert (row.outcome, row.cause) == (Outcome.FAILED, "bad-configuration")
     assert "WORKSPACE" in row.error_meaning
-
-
-async def test_the_old_agents_heartbeat_proves_nothing() -> None:
-    world = world_of(BEATING)
-    vm = await onboarded(world)
-    assert world.heartbeats is not None
-    world.heartbeats.found[WORKSPACE, vm.key, "Direct Agent"] = START + DAY
-    await run_checks(world, DAY + timedelta(minutes=1))
-    assert "DELETE" not in world.arm.calls
-    assert waits(world, vm)
 
 
 async def test_the_removal_on_an_existing_machine_is_only_audited() -> None:

@@ -142,6 +142,8 @@ def _not_proved(s: DecisionContext) -> Decision | None:
     if rule is None or s.preceding.proved or _named_by_person(s):
         return None
     reason = f"nothing is removed before policy {rule.policy} is proved to be satisfied: {s.preceding.reason}"
+    if s.preceding.unheard:
+        return s.retry.wait_on(WaitingFor.HEARTBEAT, reason, s.preceding.problem)
     kind, last = WaitingFor.ONLY_AFTER, s.last
     if last is not None and last.waiting_for is kind and last.next_attempt_at and last.next_attempt_at > s.now:
         return Wait(kind, s.retry.since(kind), last.next_attempt_at, reason, s.preceding.problem)
