@@ -83,7 +83,7 @@ class Application:
         self._budget = budget
         self._policy_scopes = PolicyScopes(rules.policies, ports.inventory)
         self._containers = ContainerReader(ports.arm)
-        self._heartbeats = HeartbeatReader(ports.heartbeats, ports.clock)
+        self._heartbeats = HeartbeatReader(ports.heartbeats, ports.clock, budget.heartbeats_held)
         self.pauses = Pauses(ports.pauses, ports.clock)
         sender = Sender(ports.arm, self.pauses)
         breakers = CircuitBreakers(ports.breakers)

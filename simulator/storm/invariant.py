@@ -24,7 +24,7 @@ TWO_WRITES = "no VM had two of our writes under way"
 # After this report, another request for the extension is right: the package manager was locked.
 _WORTH_ANOTHER_TRY = ("ProvisioningState/failed/55",)
 # What a removal waits for that is never proved: its checks go on, and may meet a fault.
-_WAITS_FOR_PROOF = ("only-after", "platform", "throttling")
+_WAITS_FOR_PROOF = ("only-after", "heartbeat", "platform", "throttling")
 # The kinds of work that each version must have a share of.
 _SHARED = ("events", "messages", "sweeps", "calls")
 

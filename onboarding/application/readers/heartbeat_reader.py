@@ -19,7 +19,6 @@ from onboarding.domain.failures.evidence import Evidence
 
 FRESH = timedelta(minutes=15)
 """How old a heartbeat may be that proves anything."""
-_HELD = timedelta(minutes=5)
 _ALONE = 10  # machines that are asked for one by one, before the whole workspace is read
 
 type HeardAgents = Mapping[str, datetime]  # the newest heartbeats of a machine, by the category of the agent
@@ -41,9 +40,11 @@ class _Held:
 class HeartbeatReader:
     """The heartbeats of the last 15 minutes. Its memory holds the answer of each workspace that policies name."""
 
-    def __init__(self, heartbeats: Heartbeats | None, clock: Clock) -> None:
+    def __init__(self, heartbeats: Heartbeats | None, clock: Clock, held_for: timedelta) -> None:
+        """`held_for` is how long the answer about a whole workspace is used."""
         self._heartbeats = heartbeats
         self._clock = clock
+        self._held_for = held_for
         self._held: dict[str, _Held] = {}
         self._flights: SingleFlight[str, Mapping[str, HeardAgents]] = SingleFlight()
 
@@ -62,7 +63,7 @@ class HeartbeatReader:
         return found.get(machine, {})
 
     async def of_workspace(self, workspace: str) -> Mapping[str, HeardAgents]:
-        """Those of all machines, at most five minutes after they were read. Raises HeartbeatError."""
+        """Those of all machines, perhaps read some minutes ago. Raises HeartbeatError."""
         held = self._state(workspace)
         if held.refused is not None:
             raise HeartbeatError(held.refused)
@@ -73,7 +74,7 @@ class HeartbeatReader:
     def _state(self, workspace: str) -> _Held:
         now = self._clock()
         held = self._held.get(workspace)
-        if held is None or now - held.at >= _HELD:
+        if held is None or now - held.at >= self._held_for:
             held = self._held[workspace] = _Held(now)
         return held
 

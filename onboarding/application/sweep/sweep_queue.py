@@ -44,6 +44,11 @@ class Budget(Struct, frozen=True):
         return self.grace_period * 3 / 5
 
     @property
+    def heartbeats_held(self) -> timedelta:
+        """How long a worker uses an answer about all heartbeats of a workspace."""
+        return self.grace_period / 2
+
+    @property
     def settle_time(self) -> timedelta:
         """How long after its due time a reconciliation has written its rows."""
         return self.grace_period / 2

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from onboarding.cli.main import main
 from onboarding.domain.errors import ConfigurationError
-from onboarding.domain.policy.policy import Policy
+from onboarding.domain.policy.policy import Effect, Policy
 from onboarding.domain.policy.rule import compile_rule
+from onboarding.loading.policy_folder import load_catalogue_of, load_policies
+from simulator.laptop import ROOT
 from tests.reference import parse_policy
 
 RETIRE: dict[str, Any] = {"name": "retire-oms", "effect": "removeIfExists", "extension": "oms-agent-linux"}
@@ -103,3 +105,23 @@ def test_removals_of_other_extensions_and_disabled_installs_are_none(
 ) -> None:
     other = {"name": "azure-monitor", "extension": "azure-monitor-agent-linux"}
     assert warnings_of(tmp_path, capsys, {**INSTALL, "effect": "disabled"}, other, {**RETIRE, "onlyAfter": AFTER}) == []
+
+
+def test_the_sample_policies_of_a_migration_are_valid_and_the_second_comes_after_the_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_COLLECTION_RULE_ID", "/subscriptions/s")
+    folder = ROOT / "samples" / "policies" / "migration"
+    assert main(["policy", "validate", str(folder)]) == 0
+    assert capsys.readouterr().out == "2 files, 0 errors\n"
+    policies, problems = load_policies(folder, load_catalogue_of(folder).entries)
+    first, second = policies.policies
+    assert problems == ()
+    assert (first.name, first.effect, second.name, second.effect) == (
+        "azure-monitor",
+        Effect.AUDIT,
+        "retire-oms",
+        Effect.REMOVE,
+    )
+    assert second.only_after is not None
+    assert (second.only_after.policy, second.only_after.heartbeat) == ("azure-monitor", "{LOG_ANALYTICS_WORKSPACE_ID}")
