@@ -100,8 +100,8 @@ def migrating(fleet: Iterable[Member]) -> frozenset[str]:
 
 def _removed_wrongly(laptop: Laptop, may_go: Container[str]) -> list[tuple[str, str]]:
     """VM and name of each other extension that the product asked to remove."""
-    asked = laptop.arm.requests.select(kind=Kind.EXTENSION_DELETE, principal=laptop.arm.options.principal_id)
-    named = ((request.vm, request.path.rpartition("/")[2]) for request in asked)
+    requests = laptop.arm.requests.select(kind=Kind.EXTENSION_DELETE, principal=laptop.arm.options.principal_id)
+    named = ((request.vm, request.path.rpartition("/")[2]) for request in requests)
     kept = {target.resource for target in TARGETS if target is not OMS}
     return [(vm, name) for vm, name in named if vm not in may_go or name in kept]
 

@@ -49,7 +49,6 @@ READING: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "install": (("web-01", "--dry-run"), ("web-01", "--no-wait")),
     "remove": (("web-01", "--extension", "oms-agent-linux", "--dry-run"),),
     "retry": (("--all", "--dry-run"), ("--policy", POLICY, "--no-wait"), ("web-01", "--dry-run")),
-    "remove": (("web-01", "--extension", "oms-agent-linux", "--dry-run"),),
     "extensions": (("web-01",),),
     "logs": (("web-01", "--lines", "1"),),
     "sweep": (("--dry-run",), ()),

@@ -614,6 +614,7 @@ class LedgerInMemory:
         old_changes = [each for each, change in self.changes_by_key.items() if change.event_time < before]
         for each in old_changes:
             if subscription_of(each[0]) == subscription and after < "vm|":
+                self._check_pruning(subscription)
                 del self.changes_by_key[each]
                 yield Pruned(f"log|{'|'.join(each)}", 1)
         for owner, day in sorted(self.days):

@@ -205,7 +205,8 @@ class Reconciler:
         after = {removal.target.extension: removal for removal in removals}
         # The extension with a request in flight comes first: the others wait until that request has ended. A removal
         # comes after the policy that it waits for.
-        targets.sort(key=lambda t: (not (t.context.last and t.context.last.in_flight), t.extension in after))
+        again = {extension for extension, removal in after.items() if removal.is_next}  # none of ours is under way
+        targets.sort(key=lambda t: (t.extension in again or not _in_flight(t), t.extension in after))
         sending: tuple[PolicyTarget, Act, Row, tuple[Associated, ...]] | None = None
         for target in targets:
             target = replace(target, work=work, context=replace(target.context, in_flight=busy))
@@ -242,6 +243,11 @@ class Reconciler:
 def _planned(target: PolicyTarget, known: Associations | None) -> tuple[PlannedStep, ...]:
     alone = decide(replace(target.context, identity=None))
     return planned_steps(target.context, alone, associations=known)
+
+
+def _in_flight(target: PolicyTarget) -> bool:
+    last = target.context.last
+    return last is not None and last.in_flight
 
 
 def _is_worth_a_row(target: PolicyTarget, row: Row) -> bool:

@@ -156,7 +156,7 @@ async def test_a_refused_association_is_recorded_although_its_row_says_the_same_
 
     assert {change.error_code for change in changes} == {"InvalidAssociation"}
     assert [change.by for change in changes] == ["", OTHER, PERSON]
-    assert {line.by async for line in world.ledger.history(vm)} == {"", OTHER}, "the last one told nothing new"
+    assert {line.by async for line in world.ledger.history(vm)} == {"", OTHER}, "the last one had no news"
 
 
 async def test_an_unanswered_request_stays_unanswered_and_is_shown_again_when_it_is_sent_again() -> None:

@@ -85,6 +85,31 @@ async def test_the_old_agent_goes_a_day_after_the_new_one_came() -> None:
     assert (row.outcome, row.satisfied_since) == (Outcome.INSTALLED, since), "confirmed, and kept"
 
 
+async def test_a_removal_without_effect_is_proved_anew_and_requested_again_at_its_check() -> None:
+    """Nothing is under way, and the old agent is still there, or somebody has installed it again."""
+    world = world_of()
+    vm = await onboarded(world)
+    await run_checks(world, DAY + timedelta(minutes=1))
+    assert world.arm.calls.count("DELETE") == 1
+    world.arm.set_extension(vm, extension(NAME))
+    calls = len(world.arm.calls)
+    assert await world.run_next_check()
+    assert world.arm.calls[calls:] == ["GET", "LIST associations", "DELETE"]
+    assert (world.row(vm).outcome, world.row(vm).attempt) == (Outcome.REQUESTED, 2)
+
+
+async def test_an_agent_that_is_lost_meanwhile_is_repaired_before_the_removal_is_requested_again() -> None:
+    world = world_of()
+    vm = await onboarded(world)
+    await run_checks(world, DAY + timedelta(minutes=1))
+    world.arm.set_extension(vm, extension(NAME))
+    world.arm.end_removal(vm, AMA_NAME)
+    calls = len(world.arm.calls)
+    assert await world.run_next_check()
+    assert world.arm.calls[calls:] == ["GET", "LIST associations", "PUT"]
+    assert waits(world, vm)
+
+
 async def test_without_the_old_agent_the_other_policy_is_not_looked_at() -> None:
     world = world_of()
     vm = add(world, SYSTEM, age=timedelta(days=30))

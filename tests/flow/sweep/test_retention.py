@@ -36,7 +36,7 @@ async def gone(world: World, name: str = "web01", subscription: str = SUBSCRIPTI
 
 
 def lines_of(world: World, vm: VmId) -> int:
-    return sum(key == vm.key for key, *_ in world.ledger.log)
+    return sum(key == vm.key for key, *_ in [*world.ledger.log, *world.ledger.changes_by_key])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -52,6 +52,7 @@ async def test_rows_of_a_gone_machine_and_its_history_are_deleted_after_the_days
     assert report.pruned == lines + 1 + len(world.policies)
     assert f"{report.pruned} rows pruned" in str(report)
     assert (world.ledger.machines, world.ledger.rows, world.ledger.log) == ({}, {}, {})
+    assert world.ledger.changes_by_key == {}
 
 
 async def test_a_machine_that_is_there_keeps_its_rows_and_loses_its_old_history() -> None:
@@ -90,7 +91,9 @@ async def test_a_round_begins_once_a_day() -> None:
     assert (await world.sweep.run()).pruned == 0
     vm = await onboarded(world)
     then = world.now - timedelta(days=91)
-    world.ledger.log = {line: replace(row, event_time=then) for line, row in world.ledger.log.items()}
+    ledger = world.ledger
+    ledger.log = {line: replace(row, event_time=then) for line, row in ledger.log.items()}
+    ledger.changes_by_key = {key: replace(change, event_time=then) for key, change in ledger.changes_by_key.items()}
     world.now += timedelta(hours=23)
     assert (await world.sweep.run()).pruned == 0
     world.now += timedelta(hours=1, minutes=1)
@@ -101,7 +104,7 @@ async def test_a_round_begins_once_a_day() -> None:
 async def test_a_run_stops_after_its_share_of_the_time_and_the_next_goes_on() -> None:
     world = World()
     vms = [await gone(world, f"vm-{number}", each) for number in range(4) for each in (SUBSCRIPTION, *OTHERS)]
-    everything = len(world.ledger.log) + 2 * len(vms)
+    everything = len(world.ledger.log) + len(world.ledger.changes_by_key) + 2 * len(vms)
     world.now += timedelta(days=91)
     world.ledger.outbox.clear()  # the fake's lists take time, too
     world.ledger.while_listing = lambda: pass_time(world, timedelta(seconds=7))
