@@ -7,7 +7,7 @@ streamed; only summaries of the rows are held in memory.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from onboarding.application.ports import Ports
@@ -27,11 +27,13 @@ from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
 from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
 from onboarding.domain.reconcile.drift import Finding, Reason, RowSummary, find, gone
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
+from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.resource_id import VmId, parse_id
 from onboarding.logging import logger
 
 _log = logger(__name__)
 
+_RESUMED = (WaitingFor.PAUSED, WaitingFor.SCOPE_BREAKER)
 _TOO_MANY = 429
 _NOT_ALLOWED = (401, 403)
 
@@ -145,7 +147,8 @@ class FleetComparison:
                 self._associations.count_beside(row, completed.assignments)
             summaries = row.summaries if row else ()
             finding = self._find(completed.facts, completed.assignments, row)
-            finding = finding or await self._find_resumed(facts.id, summaries)
+            if finding is None and any(each.waiting_for in _RESUMED for each in summaries):
+                finding = await self._find_resumed(facts.id, summaries, completed.assignments)
             if finding is not None and facts.id.name:
                 await self._sweep_queue.request(facts.id, finding, facts.vm_id, summaries)
         return seen
@@ -167,29 +170,34 @@ class FleetComparison:
             lambda policy, summary: self._identities.lacks(facts, policy, summary),
         )
 
-    async def _find_resumed(self, vm: VmId, summaries: Iterable[RowSummary]) -> Finding | None:
+    async def _find_resumed(
+        self, vm: VmId, summaries: Iterable[RowSummary], assignments: Iterable[Assignment]
+    ) -> Finding | None:
         """A finding if a row of the VM waits for a circuit breaker that has closed, for the end of a pause that has
-        ended, or for a heartbeat that has come: its check may be a day away."""
+        ended, or for a heartbeat that has come: its check may be a day away. One request adds the identities of all
+        policies that select the VM, so it waits for the pause of any of them."""
         only = self._sweep_queue.sweep_filter.policy
+        selecting = tuple(assignment.policy.name for assignment in assignments if assignment.selected)
         for each in summaries:
             if not each.settled(self._sweep_queue.settled) or (only and each.policy != only):
                 continue
-            if each.waiting_for == WaitingFor.PAUSED and not await self._is_paused(vm, each.policy):
+            policies = (each.policy, *(selecting if each.step == StepKind.IDENTITY else ()))
+            if each.waiting_for == WaitingFor.PAUSED and not await self._is_paused(vm, policies):
                 return Finding(Reason.RESUMED, each.policy)
             if await self._heartbeats.heard(vm, each):
                 return Finding(Reason.HEARTBEAT, each.policy)
             if each.waiting_for != WaitingFor.SCOPE_BREAKER:
                 continue
             breakers = [*await self._open_breakers(vm.subscription.lower()), *await self._open_breakers(EVERYWHERE)]
-            if not any(breaker.covers(vm, each.extension, each.sent_digest) for breaker in breakers):
+            if not any(b.covers(vm, each.extension, each.sent_digest) or b.may_cover(vm, each.step) for b in breakers):
                 return Finding(Reason.RESUMED, each.policy)
         return None
 
-    async def _is_paused(self, vm: VmId, policy: str) -> bool:
-        """Whether a pause covers the policy's writes to the VM; the pauses are read once in a run."""
+    async def _is_paused(self, vm: VmId, policies: Collection[str]) -> bool:
+        """Whether a pause covers the writes of one of the policies to the VM; the pauses are read once in a run."""
         if self._pauses is None:
             self._pauses = [stored.pause for stored in await self._ports.pauses.read_all()]
-        return covering(self._pauses, vm.subscription, (policy,), self._sweep_queue.started) is not None
+        return covering(self._pauses, vm.subscription, policies, self._sweep_queue.started) is not None
 
     async def _open_breakers(self, subscription: str) -> Sequence[CircuitBreaker]:
         """The open breakers of a subscription, or of all (`*`), read once in a run."""

@@ -61,6 +61,13 @@ class CircuitBreaker(Struct, frozen=True):
         place = self.resource_group in (EVERYWHERE, vm.resource_group.lower(), f"{_SETTINGS}{settings}")
         return place and self.extension == extension and self.subscription in (EVERYWHERE, vm.subscription.lower())
 
+    def may_cover(self, vm: VmId, operation: str) -> bool:
+        """Whether a request of that operation for the VM may meet the same problem, whatever it would send."""
+        place = self.resource_group in (EVERYWHERE, vm.resource_group.lower()) or self.resource_group.startswith(
+            _SETTINGS
+        )
+        return place and self.extension == operation and self.subscription in (EVERYWHERE, vm.subscription.lower())
+
     def closed_by(self, requested_at: datetime | None, *, installed: bool) -> bool:
         """Whether a success proves that the problem is over: its request must be later than the breaker. Wrong settings
         show only when the handler runs, so for them an accepted request is no proof."""

@@ -14,6 +14,8 @@ from onboarding.application.ports import MachineRows, StoredBreaker
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import VmId
+from tests.flow.steps.test_azure_monitor import AMA, RULE, add
+from tests.flow.steps.test_azure_monitor import POLICY as MONITOR
 from tests.flow.world import (
     OMS,
     POLICY,
@@ -350,3 +352,28 @@ async def test_a_week_behind_an_open_breaker_writes_little_history_with_two_poli
     assert len(world.arm.calls) <= 2 * 24 * 7 * 2 + 20, (
         "a probe an hour for each of both, which is a read and a request"
     )
+
+
+RETIRE = {"name": "retire-oms", "effect": "removeIfExists", "extension": OMS, "existing": "enforce"}
+
+
+@pytest.mark.parametrize(("step", "extension_name"), [("removal", OMS), ("identity", AMA)])
+async def test_the_sweep_requests_a_step_again_only_after_its_breaker_has_closed(
+    step: str, extension_name: str
+) -> None:
+    world = World([RETIRE if step == "removal" else MONITOR], app_settings={"DATA_COLLECTION_RULE_ID": RULE})
+    refusals = world.arm.removal_errors if step == "removal" else world.arm.patch_errors
+    refusals.append(NOT_AUTHORIZED)
+    for name in ("web01", "web02"):
+        vm = add(world, name=name)
+        world.arm.set_extension(vm, extension())
+        await world.created(vm)
+        row = world.row(vm, extension_name)
+        assert (row.waiting_for, row.step) == (WaitingFor.SCOPE_BREAKER, step)
+    world.now += timedelta(minutes=30)
+    await world.sweep.run()
+    assert world.schedule_queue.reconcile_requests == []
+    world.breakers.stored.clear()
+    world.now += timedelta(hours=1)
+    await world.sweep.run()
+    assert len(world.schedule_queue.reconcile_requests) == 2

@@ -368,6 +368,23 @@ async def test_one_request_for_the_identities_of_two_policies_waits_for_both() -
     assert list(patch["identity"]["userAssignedIdentities"]) == [OURS]
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_the_sweep_leaves_a_request_alone_that_waits_for_the_pause_of_another_policy(resumed: bool) -> None:
+    first = {**MONITOR, "name": "one", "identity": {"use": "added", "add": OURS}, "dataCollectionRules": []}
+    first.pop("dataCollectionEndpoint")
+    second = {**first, "name": "two", "extension": SECOND.name, "identity": {"use": "any", "add": OTHER}}
+    hosts = Hosts(1, [first, second])
+    await hosts.pause(policy="one")
+    vm = add(hosts.world)
+    await hosts.world.created(vm)
+    assert paused(hosts.world.row(vm, SECOND.name))
+    if resumed:
+        await hosts.person.end(("", "one"))
+    hosts.move(timedelta(hours=1))
+    await hosts.world.sweep.run()
+    assert len(hosts.world.schedule_queue.reconcile_requests) == resumed
+
+
 @pytest.mark.parametrize("drift", ["removed", "overwritten"])
 async def test_drift_that_is_found_during_a_pause_is_corrected_after_it(hosts: Hosts, drift: str) -> None:
     vm = hosts.world.add()
