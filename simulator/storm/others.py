@@ -26,8 +26,8 @@ from simulator.storm.targets import AGENTS, AMA, OMS, THEIRS, expected, rule_of
 
 _BETWEEN_CHANGES = 30.0  # simulated seconds between two writes of identities
 _BETWEEN_REMOVALS = 60.0  # simulated seconds between two removals of associations
-_BETWEEN_UNDOINGS = 240.0  # simulated seconds on each machine between two looks of those who undo what we do
-_UNDONE = 0.04  # the share of the fleet on which each of the two undoes it
+_BETWEEN_UNDOINGS = 120.0  # simulated seconds on each machine between two looks of those who undo what we do
+_UNDONE = 0.03  # the share of the fleet on which each of the two undoes it
 # How often they undo it on a machine: once, which we repair, or until nobody but a person can decide.
 _TIMES = (1, 3)
 
