@@ -141,5 +141,6 @@ def _may_be_unknown(member: Member, must: Expectation, target: Target, *, lost: 
         expected(member, each).outcome != must.outcome for each in wanted(member, steps=steps)
     ):
         return True
-    aside = must.outcome == "OutOfScope" and not target.handler  # of a policy that the VM is outside of
+    # Of a policy that the VM is outside of; or where its row stays that of the policy.
+    aside = must.outcome == "OutOfScope" and (not target.handler or not member.spec.os_type)
     return (must.outcome in _NOTHING_TO_DO and lost) or aside

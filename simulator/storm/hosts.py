@@ -78,6 +78,11 @@ class Hosts:
         await asyncio.gather(*(self._end(version) for version, hosts in self._hosts.items() if hosts))
         await self._front.stop()
 
+    @property
+    def pauses(self) -> int:
+        """How often a person paused all writes."""
+        return len(self._pauses)
+
     async def pause(self, seconds: float) -> None:
         """A person pauses all writes, and resumes them after that many seconds."""
         await self._command("pause", "--reason", "the storm's person wants quiet")

@@ -26,8 +26,8 @@ from simulator.storm.targets import AGENTS, AMA, OMS, THEIRS, expected, rule_of
 
 _BETWEEN_CHANGES = 30.0  # simulated seconds between two writes of identities
 _BETWEEN_REMOVALS = 60.0  # simulated seconds between two removals of associations
-_BETWEEN_UNDOINGS = 240.0  # simulated seconds on each machine between two looks of those who undo what we do
-_UNDONE = 0.04  # the share of the fleet on which each of the two undoes it
+_BETWEEN_UNDOINGS = 120.0  # simulated seconds on each machine between two looks of those who undo what we do
+_UNDONE = 0.03  # the share of the fleet on which each of the two undoes it
 # How often they undo it on a machine: once, which we repair, or until nobody but a person can decide.
 _TIMES = (1, 3)
 
@@ -45,9 +45,9 @@ class Others:
         self._keeps_removing = _times(fleet, (Group.NEW, Group.MIGRATING))
         taken = self._keeps_removing.keys()
         self._keeps_installing = _times([each for each in fleet if each.id not in taken], (Group.MIGRATING,))
-        remover = RemoverHabits(handler=AMA.handler, every=_pace(self._keeps_removing), seed=seed)
+        remover = RemoverHabits(handler=AMA.handler, every=_delay(self._keeps_removing), seed=seed)
         self.remover = Remover(arm, remover, lambda machine: self._still(machine, self._keeps_removing, self.remover))
-        engine = EngineHabits(extension=old_agent(), every=_pace(self._keeps_installing), seed=seed)
+        engine = EngineHabits(extension=old_agent(), every=_delay(self._keeps_installing), seed=seed)
         self.engine = PolicyEngine(
             arm, engine, lambda machine: self._still(machine, self._keeps_installing, self.engine)
         )
@@ -105,7 +105,7 @@ def _times(fleet: Sequence[Member], groups: Sequence[Group]) -> Counter[str]:
     return Counter({vm: _TIMES[number % len(_TIMES)] for number, vm in enumerate(few, 1)})
 
 
-def _pace(times: Mapping[str, int]) -> float:
+def _delay(times: Mapping[str, int]) -> float:
     return _BETWEEN_UNDOINGS / max(1, len(times))
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simulator.demo.ledger import Row
+from simulator.storm.gaps import SortedGaps
 from simulator.storm.invariant import Finding, Handled, Violation
 
 _MOST_SHOWN = 20
@@ -52,6 +53,8 @@ class Report:
     outcomes: Mapping[str, int]
     silent: Mapping[str, int]
     """How many installed agents send nothing, by reason."""
+    gaps: SortedGaps
+    """The times in which no agent of a VM sent."""
     handled: Mapping[str, Handled]
     """The work of each version, by the version's name."""
     findings: Sequence[Finding]
@@ -70,14 +73,20 @@ class Report:
         return [f"{name}: {work}" for name, work in self.handled.items()] if len(self.handled) > 1 else []
 
     def limits(self) -> list[str]:
-        """What no row can say, in one line; nothing if every agent sends its data."""
-        reasons = "; ".join(f"{count}: {reason}" for reason, count in self.silent.items())
-        count = sum(self.silent.values())
-        return (
-            [f"Known limit: {count} agents are installed, with all that ARM can prove, and send nothing ({reasons})"]
-            if count
-            else []
-        )
+        """What no row can say, in a line for each; nothing if every agent sends its data."""
+        silent, unseen = sum(self.silent.values()), sum(self.gaps.unseen.values())
+        lines = []
+        if silent:
+            what = "agents are installed, with all that ARM can prove, and send nothing"
+            lines.append(f"Known limit: {silent} {what} ({_counts(self.silent)})")
+        if unseen:
+            what = "old agents were removed with proof: arm, where the new one could not send"
+            lines.append(f"Known limit: {unseen} {what} ({_counts(self.gaps.unseen)})")
+        if self.gaps.undone:
+            lines.append(f"{self.gaps.undone} new agents were stopped by others between their proof and our removal")
+        if self.gaps.by_others:
+            lines.append(f"Others left VMs without an agent that sends ({_counts(self.gaps.by_others)})")
+        return lines
 
     def as_text(self, console: Console) -> str:
         """The report as this console shows it."""
@@ -96,6 +105,7 @@ class Report:
             "faults": dict(self.faults),
             "outcomes": dict(self.outcomes),
             "silent": dict(self.silent),
+            "gaps": asdict(self.gaps),
             "handled": {name: asdict(work) for name, work in self.handled.items()},
             "invariant": [
                 {"name": f.name, "ok": f.ok, "violations": [{"vm": v.vm, "says": v.says} for v in f.violations]}
@@ -177,6 +187,10 @@ class Reports:
 
 def _history(row: Row) -> str:
     return "  ".join(text for name in _SHOWN if (text := row.text(name)))
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return "; ".join(f"{count}: {what}" for what, count in counts.items())
 
 
 def _number(count: object) -> str:

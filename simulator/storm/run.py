@@ -37,7 +37,7 @@ _ROWS_EACH = 3
 _UNHEARD = ("Microsoft.Insights/*",)  # no source shows such events
 _JITTER = 60.0  # simulated seconds by which events are late, and so out of order
 _PAUSE = 60.0  # seconds that each pause may add
-_LIMIT = 90.0  # seconds, and one more for each VM: two storms may run concurrently on two cores
+_LIMIT = 150.0  # seconds, and one more for each VM: two storms may run concurrently on two cores
 
 
 def run(args: argparse.Namespace) -> int:
@@ -146,6 +146,7 @@ async def storm(
             faults=dict(laptop.arm.faults.injected.most_common()),
             outcomes=dict(Counter(row.outcome for row in final_state.rows).most_common()),
             silent=final_state.silent,
+            gaps=final_state.gaps,
             handled=final_state.handled,
             findings=findings,
             histories=_histories(findings, entities),
@@ -174,10 +175,13 @@ def _figures(
         "met others' writes": len(laptop.arm.collisions) - collisions,
         "met our own writes": collisions,
         "others' changes of identities": storm_run.others.identities.written.total(),
+        "a person's pauses": hosts.pauses,
         "tokens lost by these": final_state.others_breakages,
         "others' removed associations": len(storm_run.others.dissociated),
         "others' removals of our installs": storm_run.others.remover.written.total(),
         "others' installs after our removals": storm_run.others.engine.written.total(),
+        "gaps that others began": sum(final_state.gaps.by_others.values()),
+        "gaps that our removals began": sum(final_state.gaps.unseen.values()) + final_state.gaps.undone,
         "our changes of identities": requests.count(kind=Kind.VM_PATCH),
         "installed, and sends nothing": sum(final_state.silent.values()),
         "outcomes published": len(outcome_events),

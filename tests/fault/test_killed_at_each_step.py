@@ -20,6 +20,7 @@ from simulator.arm import Guest, Kind, VmSpec, locked_package_manager
 from simulator.azurite import connection_string
 from simulator.demo.ledger import Ledger
 from simulator.laptop import CloudOptions, Laptop
+from simulator.roles import assign_shipped_roles
 from simulator.storm.evidence import prepare
 from simulator.storm.final_state import read_final_state
 from simulator.storm.hosts import Hosts
@@ -120,6 +121,7 @@ async def ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ended
                 "ARM_ENDPOINT": await wire.forward("arm", laptop.endpoints.arm, certificates.server_context()),
             }
             prepare(laptop.arm)
+            assign_shipped_roles(laptop.arm, laptop.arm.options.subscriptions)
             hosts.append(Hosts(laptop, settings, folder))
             await hosts[0].start()
             kill_points = await kill_at_each_step(laptop, hosts[0], wire)

@@ -62,7 +62,7 @@ async def test_nothing_is_lost(raging: dict[str, asyncio.Task[Report]], name: st
     options, report = STORMS[name], await raging[name]
     assert violations(report) == []
     assert report.figures["hosts killed"] == options.kills
-    assert report.figures["policies"] == 3
+    assert report.figures["policies"] == 4
     assert report.figures["installed, and sends nothing"] >= 0.05 * VMS
     assert report.figures["lost"] > 0
     assert len(report.handled) == (2 if name == TWO_VERSIONS else 1)

@@ -999,8 +999,8 @@ class World:
     policy_states: PolicyStatesInMemory = field(default_factory=PolicyStatesInMemory)
     heartbeats: Heartbeats | None = field(default_factory=HeartbeatsInMemory)
     budget: Budget = field(default_factory=Budget)
-    events: int = 0  # so many were made
     person: str = ""  # the object id of whoever types the commands
+    events: int = 0  # so many were made
 
     def __post_init__(self) -> None:
         self.parsed = tuple(self._parsed(raw, f"{raw['name']}.yaml") for raw in self.policies)
@@ -1133,7 +1133,8 @@ class World:
         changed: dict[str, Any] = {"app_settings": settings} if settings else {}
         parts = {name: getattr(self, name) for name in shared}
         events = self.events + 1000  # so that its events are others
-        return World(self.policies if policies is None else policies, now=self.now, events=events, **changed, **parts)
+        wanted = self.policies if policies is None else policies
+        return World(wanted, now=self.now, events=events, **changed, **parts)
 
     async def advance(self, vm: VmId) -> None:
         """Do the next thing for a VM: finish an install that is in flight, or else run its earliest check when it is

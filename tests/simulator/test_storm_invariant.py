@@ -333,7 +333,9 @@ def report(seconds: float = 61.5, *violations: Violation) -> Report:
     figures = {name: number for number, name in enumerate(names, 10)}
     more = {"throttled (429)": 99, "seconds until calm": 50.0, "seconds": seconds}
     lines = {VM: [row(FIRST, Reason="because")]}
-    return Report({**figures, **more}, {}, {}, {}, {"this": WORK}, [Finding("all is well", violations)], lines)
+    return Report(
+        {**figures, **more}, {}, {}, {}, SortedGaps(), {"this": WORK}, [Finding("all is well", violations)], lines
+    )
 
 
 def test_several_storms_are_one_table_followed_by_the_violations() -> None:
@@ -377,6 +379,18 @@ def test_the_report_says_what_no_row_can_say() -> None:
     assert limited.ok
     assert limited.as_value()["silent"] == dict(limited.silent)
     assert "seed 4, Known limit: 4 agents" in Reports({4: limited}).as_text(Console(file=StringIO(), width=200))
+
+
+def test_the_report_says_which_machines_had_no_agent_that_sends() -> None:
+    gaps = SortedGaps(unseen={"the network is blocked": 2}, undone=1, by_others={"network": 3, "a/delete": 1})
+    lines = replace(report(), gaps=gaps).limits()
+    assert lines == [
+        "Known limit: 2 old agents were removed with proof: arm, where the new one could not send (2: the network is "
+        "blocked)",
+        "1 new agents were stopped by others between their proof and our removal",
+        "Others left VMs without an agent that sends (3: network; 1: a/delete)",
+    ]
+    assert replace(report(), gaps=gaps).as_value()["gaps"]["by_others"] == {"network": 3, "a/delete": 1}
 
 
 def test_several_storms_are_one_object() -> None:

@@ -2,7 +2,7 @@
 
 A question about one machine is sent alone as long as few machines ask; it is small, whatever the workspace holds. When
 more of them ask within some minutes, the whole workspace is read with one query, and its answer serves all machines for
-these minutes. A refusal is kept like an answer: a workspace that refuses once is not asked again for each machine.
+these minutes. A refusal is kept too, for a shorter time: a workspace that refuses is not asked again for each machine.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from onboarding.domain.failures.evidence import Evidence
 FRESH = timedelta(minutes=15)
 """How old a heartbeat may be that proves anything."""
 _ALONE = 10  # machines that are asked for one by one, before the whole workspace is read
+_REFUSED_SHARE = 0.1  # of the time for which an answer is used: a refusal may be over sooner
 
 type HeardAgents = Mapping[str, datetime]  # the newest heartbeats of a machine, by the category of the agent
 
@@ -74,6 +75,8 @@ class HeartbeatReader:
     def _state(self, workspace: str) -> _Held:
         now = self._clock()
         held = self._held.get(workspace)
+        if held is not None and held.refused is not None and now - held.at >= self._held_for * _REFUSED_SHARE:
+            held = self._held[workspace] = _Held(now, alone=held.alone)
         if held is None or now - held.at >= self._held_for:
             held = self._held[workspace] = _Held(now)
         return held
@@ -82,7 +85,7 @@ class HeartbeatReader:
         if self._heartbeats is None:
             return {}
         now = self._clock()
-        held = _Held(now)
+        held = _Held(now, alone=_ALONE)
         try:
             held.machines = await self._heartbeats.newest(workspace, since=now - FRESH)
         except HeartbeatError as error:

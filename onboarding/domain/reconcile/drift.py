@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.failures.classification import ExtensionState, read_extension_state
-from onboarding.domain.machine.machine_facts import MachineFacts
+from onboarding.domain.machine.machine_facts import MachineFacts, OsType
 from onboarding.domain.policy.installed_extension import instead, unmet
 from onboarding.domain.policy.policy import Assignment, Policy
 from onboarding.domain.reconcile.row import Outcome, Row
@@ -123,7 +123,7 @@ def find(
             reason = _unselected(policy, summary, stable, there=there)
         elif policy.removes and facts.os_type is entry.os_type:
             reason = _to_remove(facts, entry, summary, policy, stable)
-        elif facts.os_type is entry.os_type:
+        elif facts.os_type in (entry.os_type, OsType.UNKNOWN):
             state = _state(facts, policy, entry, summary, before)
             reason = _reason(facts, state, summary, policy, stable)
             if reason is None and summary is not None and _is_done(facts, summary, policy, stable):

@@ -163,7 +163,9 @@ cases:
   - name: new
     vm: new.json
     expect:
-      {decision: Install, steps: "identity system, association {DATA_COLLECTION_RULE_ID} if missing, extension"}
+      decision: Install
+      steps: >-
+        add the system-assigned identity, associate {DATA_COLLECTION_RULE_ID} if missing, install AzureMonitorLinuxAgent
   - name: equipped
     vm: equipped.json
     expect: {decision: AlreadyInstalled, selected: true}
@@ -180,7 +182,7 @@ def test_a_case_may_expect_a_decision_and_its_steps(
     (folder / "p.cases.yaml").write_text(CASES)
     assert main(["policy", "test", str(folder)]) == 0, capsys.readouterr().out
     (folder / "p.cases.yaml").write_text(
-        CASES.replace("identity system, association", "association").replace("AlreadyI", "I")
+        CASES.replace("add the system-assigned identity, ", "").replace("AlreadyI", "I")
     )
     capsys.readouterr()
     assert main(["policy", "test", str(folder)]) == 1

@@ -164,9 +164,7 @@ async def test_a_removal_whose_read_fails_is_followed_to_its_end() -> None:
 @pytest.mark.parametrize(
     ("request_", "sent"), [(REMOVAL, "DELETE"), (OperatorRequest(removal=False), "GET")], ids=["removal", "install"]
 )
-async def test_what_a_person_asked_for_is_done_once_the_machine_can_be_read(
-    request_: OperatorRequest, sent: str
-) -> None:
+async def test_what_a_person_wants_is_done_once_the_machine_can_be_read(request_: OperatorRequest, sent: str) -> None:
     world = World()
     vm = await installed(world)
     for each in (REMOVAL, request_):

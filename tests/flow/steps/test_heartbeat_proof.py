@@ -179,6 +179,14 @@ async def test_a_refused_workspace_is_not_read_again_for_each_machine() -> None:
     assert {world.row(vm).cause for vm in vms} == {"workspace-unreadable"}
     assert {world.row(vm).error_code for vm in vms} == {"InsufficientAccessError"}
     assert all("LOG_ANALYTICS_WORKSPACE_ID" in world.row(vm).advice for vm in vms)
+    heartbeats_of(world).errors.clear()
+    for vm in vms:
+        beat(world, vm)
+    world.now += timedelta(seconds=31)
+    for vm in vms:
+        await world.updated(vm)
+    assert len(heartbeats_of(world).questions) == 12, "soon after, the whole workspace is read again"
+    assert world.arm.calls.count("DELETE") == 40
 
 
 @pytest.mark.parametrize(

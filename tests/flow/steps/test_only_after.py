@@ -262,6 +262,19 @@ async def test_the_removal_on_an_existing_machine_is_only_audited() -> None:
     assert "DELETE" not in world.arm.calls
 
 
+async def test_a_person_takes_an_existing_machine_up_for_its_removal_which_still_waits_for_the_other_policy() -> None:
+    world = world_of({**RETIRE, "existing": "audit"})
+    vm = await onboarded(world)
+    assert world.row(vm).outcome is Outcome.AUDITED
+    (result,) = [each async for each in world.enforcements["retire-oms"].run([vm])]
+    assert result.words == "would remove OmsAgentForLinux"
+    await run_checks(world, DAY - timedelta(hours=1))
+    assert waits(world, vm)
+    assert "DELETE" not in world.arm.calls
+    await run_checks(world, timedelta(hours=2))
+    assert world.arm.calls.count("DELETE") == 1
+
+
 async def test_a_removal_that_the_clock_allows_waits_for_its_window_and_is_proved_in_it() -> None:
     """The proof is read once nothing else holds the removal back: until then, what it waits for sets the moment."""
     window = {"days": ["sun"], "from": "02:00", "to": "03:00", "zone": "UTC"}
@@ -298,16 +311,3 @@ async def test_the_clock_of_another_policy_counts_no_time_although_a_read_fails(
     assert "DELETE" not in later.arm.calls
     await run_checks(later, timedelta(minutes=2))
     assert later.arm.calls.count("DELETE") == 1
-
-
-async def test_a_person_takes_an_existing_machine_up_for_its_removal_which_still_waits_for_the_other_policy() -> None:
-    world = world_of({**RETIRE, "existing": "audit"})
-    vm = await onboarded(world)
-    assert world.row(vm).outcome is Outcome.AUDITED
-    (result,) = [each async for each in world.enforcements["retire-oms"].run([vm])]
-    assert result.words == "would remove OmsAgentForLinux"
-    await run_checks(world, DAY - timedelta(hours=1))
-    assert waits(world, vm)
-    assert "DELETE" not in world.arm.calls
-    await run_checks(world, timedelta(hours=2))
-    assert world.arm.calls.count("DELETE") == 1

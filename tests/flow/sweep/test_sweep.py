@@ -53,6 +53,14 @@ async def test_the_sweep_alone_onboards_a_fleet(world: World) -> None:
     assert world.arm.calls.count("PUT") == 20
 
 
+async def test_a_vm_whose_system_nobody_says_is_found_once(world: World) -> None:
+    vm = world.add("web01", os_type="", image={}, os_profile={})
+    assert (await world.sweep_and_reconcile()).missed == 1
+    assert world.row(vm).outcome in (Outcome.WAITING, Outcome.UNDETERMINED, Outcome.REQUESTED)
+    world.now += timedelta(hours=1)
+    assert (await world.sweep_and_reconcile()).missed == 0
+
+
 async def test_the_run_itself_reconciles_nothing(world: World) -> None:
     for number in range(20):
         world.add(f"vm-{number}")

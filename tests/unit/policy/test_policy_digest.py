@@ -18,7 +18,6 @@ ROOT = Path(__file__).parents[3]
 FILES = {
     "policies": ["e8f8ad34e32fca93", "16389bf7c90ee818"],
     "samples/policies/demo": ["811d3bb2e061260f", "652ffd53d9f7c3ea", "b01d24d95ab16202", "3a1cd50e2618a1ea"],
-    "samples/policies/storm": ["958ed8b4b0cbbf5c", "d12e1bcc76a3a766", "be35919cc495f726", "80efb58be3161ac7"],
 }
 
 # As people write files: with numbers, dates and empty keys where a text may stand.

@@ -170,9 +170,9 @@ def _handler_failed(s: DecisionContext) -> Decision | None:
     if last.step != StepKind.REMOVAL or read_extension_state(extension) is not ExtensionState.FAILED:
         return None
     problem, lasting = _problem(s)
-    # Somebody may have installed it again since our removal, and what failed may be that install.
-    of_removal = problem.cause is Cause.REMOVAL_FAILED or s.attempts > 1
-    if last.outcome.final or (lasting and of_removal) or s.attempts >= MOST_ATTEMPTS:
+    # Any other failure may be that of an install: somebody installed it again before we saw that it was gone.
+    lasting = lasting and problem.cause is Cause.REMOVAL_FAILED
+    if last.outcome.final or lasting or s.attempts >= MOST_ATTEMPTS:
         return Stop(Outcome.FAILED, f"{extension.name} could not be removed: {problem.meaning}", problem)
     return None
 
