@@ -38,8 +38,7 @@ def host_after(
     world: World, policies: list[dict[str, Any]] | None = None, settings: dict[str, str] | None = None
 ) -> World:
     """Another host on the same machines, later."""
-    later = world.with_policies(policies, settings)
-    return later
+    return world.with_policies(policies, settings)
 
 
 def add(world: World, **changes: Any) -> VmId:
