@@ -75,10 +75,10 @@ def _stopped_after_proof(gap: Gap, removals: Sequence[datetime], satisfied: date
     satisfied, which counts for 15 minutes, longer than a storm; by ARM in the pass that sent the request."""
     if gap.silenced_at is None:
         return False
-    asked = max((at for at in removals if at <= gap.began), default=gap.began)
+    requested = max((at for at in removals if at <= gap.began), default=gap.began)
     if gap.reason not in UNSEEN or WITHOUT_HEARTBEAT in gap.vm:
-        return gap.silenced_at >= asked - _ONE_PASS
-    if satisfied is None or satisfied > asked:
+        return gap.silenced_at >= requested - _ONE_PASS
+    if satisfied is None or satisfied > requested:
         return True  # it was satisfied anew, and nobody knows since when it was at the proof
     return gap.silenced_at >= satisfied
 

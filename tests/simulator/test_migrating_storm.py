@@ -24,7 +24,7 @@ from simulator.storm.targets import AMA, IDENTITY, INVENTORY, OMS, RULE, expecte
 
 HEARTBEAT = next(each for each in SUBSCRIPTIONS if each != WITHOUT_HEARTBEAT)
 OURS, THEIRS = "us", "them"
-ASKED = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
+REQUESTED = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 DELETE = "Microsoft.Compute/virtualMachines/extensions/delete"
 ASSOCIATION = "Microsoft.Insights/dataCollectionRuleAssociations/delete"
 MINUTE = timedelta(minutes=1)
@@ -40,7 +40,7 @@ def gap(subscription: str, reason: str, **changes: Any) -> Gap:
     return Gap(
         **{
             "vm": vm,
-            "began": ASKED + MINUTE,
+            "began": REQUESTED + MINUTE,
             "principal": OURS,
             "operation": DELETE,
             "resource": vm,
@@ -50,11 +50,11 @@ def gap(subscription: str, reason: str, **changes: Any) -> Gap:
     )
 
 
-def sorted_gap(each: Gap, satisfied: datetime = ASKED - MINUTE) -> SortedGaps:
-    return sort([each], OURS, {each.vm: [ASKED]}, {each.vm: satisfied})
+def sorted_gap(each: Gap, satisfied: datetime = REQUESTED - MINUTE) -> SortedGaps:
+    return sort([each], OURS, {each.vm: [REQUESTED]}, {each.vm: satisfied})
 
 
-def wrong(each: Gap, satisfied: datetime = ASKED - MINUTE) -> bool:
+def wrong(each: Gap, satisfied: datetime = REQUESTED - MINUTE) -> bool:
     found = sorted_gap(each, satisfied)
     return bool(found.wrong)
 
@@ -77,17 +77,17 @@ def test_what_others_stop_after_the_proof_is_theirs() -> None:
     shown, hidden = Obstacle.NO_RULE, Obstacle.LATE_IDENTITY
     by_them = {"silenced_by": THEIRS}
     for subscription in (HEARTBEAT, WITHOUT_HEARTBEAT):
-        after = gap(subscription, shown, silenced_at=ASKED + MINUTE / 2, **by_them)
+        after = gap(subscription, shown, silenced_at=REQUESTED + MINUTE / 2, **by_them)
         assert sorted_gap(after) == SortedGaps(undone=1)
-        assert wrong(gap(subscription, shown, silenced_at=ASKED - MINUTE / 2, **by_them))
-    beaten = gap(HEARTBEAT, hidden, silenced_at=ASKED - MINUTE / 2, **by_them)
+        assert wrong(gap(subscription, shown, silenced_at=REQUESTED - MINUTE / 2, **by_them))
+    beaten = gap(HEARTBEAT, hidden, silenced_at=REQUESTED - MINUTE / 2, **by_them)
     assert sorted_gap(beaten) == SortedGaps(undone=1)
-    assert wrong(beaten, satisfied=ASKED - MINUTE / 4), "no heartbeat came since it was satisfied"
-    assert not wrong(beaten, satisfied=ASKED + MINUTE), "it was satisfied anew after the removal"
+    assert wrong(beaten, satisfied=REQUESTED - MINUTE / 4), "no heartbeat came since it was satisfied"
+    assert not wrong(beaten, satisfied=REQUESTED + MINUTE), "it was satisfied anew after the removal"
 
 
 def test_what_we_stop_is_ours() -> None:
-    assert wrong(gap(WITHOUT_HEARTBEAT, Obstacle.NETWORK, silenced_at=ASKED + MINUTE, silenced_by=OURS))
+    assert wrong(gap(WITHOUT_HEARTBEAT, Obstacle.NETWORK, silenced_at=REQUESTED + MINUTE, silenced_by=OURS))
     assert wrong(gap(WITHOUT_HEARTBEAT, Obstacle.NETWORK, operation="Microsoft.Compute/virtualMachines/write"))
 
 
