@@ -99,9 +99,9 @@ def migrating(fleet: Iterable[Member]) -> frozenset[str]:
 
 
 def _removed_wrongly(laptop: Laptop, may_go: Container[str]) -> list[tuple[str, str]]:
-    """VM and name of each other extension that the product asked to remove."""
-    requests = laptop.arm.requests.select(kind=Kind.EXTENSION_DELETE, principal=laptop.arm.options.principal_id)
-    named = ((request.vm, request.path.rpartition("/")[2]) for request in requests)
+    """VM and name of each other extension whose removal the product requested."""
+    requested = laptop.arm.requests.select(kind=Kind.EXTENSION_DELETE, principal=laptop.arm.options.principal_id)
+    named = ((request.vm, request.path.rpartition("/")[2]) for request in requested)
     kept = {target.resource for target in TARGETS if target is not OMS}
     return [(vm, name) for vm, name in named if vm not in may_go or name in kept]
 

@@ -35,7 +35,8 @@ class Hosts:
         self._settings = settings
         self._logs = logs
         self._front = Front()
-        self._pauses: list[tuple[datetime, datetime]] = []
+        self._paused_at = datetime.min.replace(tzinfo=UTC)
+        self._pauses: list[tuple[datetime, datetime]] = []  # from the end of the one command to the begin of the other
         self._hosts: dict[Version, list[FunctionsHost]] = {version: [] for version in (THIS, *beside)}
 
     @property
@@ -83,12 +84,14 @@ class Hosts:
         """How often a person paused all writes."""
         return len(self._pauses)
 
-    async def pause(self, seconds: float) -> None:
-        """A person pauses all writes, and resumes them after that many seconds."""
+    async def pause(self) -> None:
+        """A person pauses all writes."""
         await self._command("pause", "--reason", "the storm's person wants quiet")
-        began = datetime.now(UTC)
-        await asyncio.sleep(seconds)
-        self._pauses.append((began, datetime.now(UTC)))
+        self._paused_at = datetime.now(UTC)
+
+    async def resume(self) -> None:
+        """The person resumes them."""
+        self._pauses.append((self._paused_at, datetime.now(UTC)))
         await self._command("resume")
 
     def sent_despite_pause(self) -> list[tuple[str, str]]:

@@ -45,9 +45,9 @@ class Others:
         self._keeps_removing = _times(fleet, (Group.NEW, Group.MIGRATING))
         taken = self._keeps_removing.keys()
         self._keeps_installing = _times([each for each in fleet if each.id not in taken], (Group.MIGRATING,))
-        remover = RemoverHabits(handler=AMA.handler, every=_delay(self._keeps_removing), seed=seed)
+        remover = RemoverHabits(handler=AMA.handler, every=_interval(self._keeps_removing), seed=seed)
         self.remover = Remover(arm, remover, lambda machine: self._still(machine, self._keeps_removing, self.remover))
-        engine = EngineHabits(extension=old_agent(), every=_delay(self._keeps_installing), seed=seed)
+        engine = EngineHabits(extension=old_agent(), every=_interval(self._keeps_installing), seed=seed)
         self.engine = PolicyEngine(
             arm, engine, lambda machine: self._still(machine, self._keeps_installing, self.engine)
         )
@@ -98,14 +98,14 @@ def _times(fleet: Sequence[Member], groups: Sequence[Group]) -> Counter[str]:
         and member.story is Story.NONE
         and not member.spec.runs
         and expected(member, AMA).outcome == "Installed"
-        and not member.spec.old_endpoints_only
+        and not (member.spec.network_blocked or member.spec.old_endpoints_only)
         and (group_of(member.spec) is not Group.MIGRATING or expected(member, OMS).outcome == "Removed")
     ]
     few = plain[: ceil(len(fleet) * _UNDONE)]
     return Counter({vm: _TIMES[number % len(_TIMES)] for number, vm in enumerate(few, 1)})
 
 
-def _delay(times: Mapping[str, int]) -> float:
+def _interval(times: Mapping[str, int]) -> float:
     return _BETWEEN_UNDOINGS / max(1, len(times))
 
 

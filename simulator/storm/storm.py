@@ -179,7 +179,11 @@ class Storm:
         for moment in self._weather.moments("pauses", self._weather.pauses, len(self._scene.fleet)):
             await self._until(moment)
             progress.say(f"A person pauses all writes after {moment} requests to ARM, for {_PAUSED:.0f} s")
-            await self._hosts.pause(_PAUSED)
+            async with self._storage:
+                await self._hosts.pause()
+            await asyncio.sleep(_PAUSED)
+            async with self._storage:
+                await self._hosts.resume()
             progress.say("The person resumes them")
 
     async def _until(self, requests: int) -> None:

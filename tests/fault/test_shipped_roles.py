@@ -10,13 +10,13 @@ from rich.console import Console
 from simulator.arm import ArmSimulator
 from simulator.clock import Clock
 from simulator.laptop import SUBSCRIPTIONS
-from simulator.roles import assign_shipped_roles, association_role, identity_role, machine_role
+from simulator.roles import assign_shipped_roles, association_role, identity_role, machine_role, removal_role
 from simulator.storm.invariant import Violation
 from simulator.storm.run import storm
 from simulator.storm.storm import StormOptions
 
 ASSOCIATE = "Microsoft.Insights/dataCollectionRuleAssociations/write"
-ROLES = (machine_role(), association_role(), identity_role())
+ROLES = (machine_role(), association_role(), identity_role(), removal_role())
 
 
 @pytest.mark.timeout(120)

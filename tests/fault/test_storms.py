@@ -1,7 +1,7 @@
-"""Small storms on real parts: Azurite, the simulated ARM and Event Grid, and the product in its own process, with three
-policies for four extensions. In one of them, hosts of the last commit and of this checkout share events, queue and
-table. After each storm the invariant has to hold. The storms run at the same time, because most of a storm is waiting
-for scheduled checks to become due."""
+"""Small storms on real parts: Azurite, the simulated ARM and Event Grid, and the product in its own process, with
+policies that install four extensions and remove one. In one of them, hosts of the last commit and of this one share
+events, queue and table. After each storm the invariant has to hold. The storms run at the same time, because most of a
+storm is waiting for scheduled checks to become due."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ pytestmark = [
 ]
 
 TWO_VERSIONS = "hosts of two versions, each of them killed once"
+PAUSED = "most of the fleet migrates, and a person pauses all writes in the middle"
 STORMS = {
     "faults, kills and an outage of storage, events five times, late and in any order": StormOptions(
         seed=3, faults=0.3, duplicates=0.3, copies=5, lost=0.1, kills=1, outages=1
@@ -32,6 +33,7 @@ STORMS = {
     "every event is lost, and the sweep alone onboards the fleet": StormOptions(
         seed=5, faults=0.0, duplicates=0.0, lost=1.0, kills=0
     ),
+    PAUSED: StormOptions(seed=6, kills=1, pauses=1, migrating=0.7),
     TWO_VERSIONS: StormOptions(seed=4, lost=0.1, kills=2),
 }
 VMS = 24
@@ -63,6 +65,9 @@ async def test_nothing_is_lost(raging: dict[str, asyncio.Task[Report]], name: st
     assert violations(report) == []
     assert report.figures["hosts killed"] == options.kills
     assert report.figures["policies"] == 4
+    assert report.figures["VMs that migrate"] >= 3
+    assert report.outcomes["Removed"] > 0
+    assert report.figures["a person's pauses"] == options.pauses
     assert report.figures["installed, and sends nothing"] >= 0.05 * VMS
     assert report.figures["lost"] > 0
     assert len(report.handled) == (2 if name == TWO_VERSIONS else 1)

@@ -205,7 +205,7 @@ class Reconciler:
         after = {removal.target.extension: removal for removal in removals}
         # The extension with a request in flight comes first: the others wait until that request has ended. A removal
         # comes after the policy that it waits for.
-        again = {extension for extension, removal in after.items() if removal.is_next}  # nothing of ours is under way
+        again = {extension for extension, removal in after.items() if removal.is_next}  # ARM has none under way
         targets.sort(key=lambda t: (t.extension in again or not _in_flight(t), t.extension in after))
         sending: tuple[PolicyTarget, Act, Row, tuple[Associated, ...]] | None = None
         for target in targets:

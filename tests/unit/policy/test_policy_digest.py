@@ -1,6 +1,6 @@
 """The digest of a policy decides whether rows are opened again, so it stays what it was for every file that was read
 before. What is recorded here was written by the product before files were read into types; the
-policies of demo and storm for the second agent are newer."""
+policies of demo and storm are newer, except the one for the own extension."""
 
 from __future__ import annotations
 
