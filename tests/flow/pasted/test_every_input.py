@@ -125,6 +125,7 @@ GOOD: dict[str, str] = {
     "file": "d.json",
     "files": "policies",
     "entry": "oms-agent-linux",
+    "policy": "linux-monitoring",
 }
 _RUN = """
 import contextlib, io, json, os, resource, sys, traceback

@@ -105,8 +105,8 @@ def test_of_a_connection_string_the_key_alone_is_secret() -> None:
     key = "c2VjcmV0IG9mIGEgc3RvcmFnZQ=="
     connection = f"AccountName=myonlyaccount;AccountKey={key};EndpointSuffix=core.windows.net"
     read_settings({"AzureWebJobsStorage": connection})
-    text = f"https://myonlyaccount.table.core.windows.net refused {key.encode().hex()}"
-    assert mask(text) == "https://myonlyaccount.table.core.windows.net refused ***"
+    text = f"https://myonlyaccount.table.core.windows.net refused: {key.encode().hex()}"
+    assert mask(text) == "https://myonlyaccount.table.core.windows.net refused: ***"
 
 
 @pytest.mark.parametrize("name", ["AZURE_CLIENT_SECRET", "OUTCOME_TOPIC_KEY", "IDENTITY_HEADER"])
