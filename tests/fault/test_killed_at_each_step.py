@@ -5,9 +5,8 @@ of the identity, and the association; and the outcomes are published."""
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from copy import replace
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ import pytest
 import pytest_asyncio
 
 from simulator.arm import Guest, Kind, VmSpec, locked_package_manager
-from simulator.azurite import connection_string
 from simulator.demo.ledger import Ledger
 from simulator.laptop import CloudOptions, Laptop
 from simulator.roles import assign_shipped_roles
@@ -25,10 +23,11 @@ from simulator.storm.evidence import prepare
 from simulator.storm.final_state import read_final_state
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import ExpectedRow, FinalState, judge
-from simulator.storm.storm import SETTINGS, options
+from simulator.storm.storm import options
 from simulator.storm.targets import AMA, INVENTORY, OMS, Target
 from simulator.tls import certificates_in
 from tests.fault.kill_proxy import KillPoint, KillProxy, Step
+from tests.fault.killing import kill_at_each_step, settings_through
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -95,6 +94,11 @@ def outcome_of(spec: VmSpec, target: Target) -> str:
     return "Unsupported" if target is AMA and spec.guest is OLD_CENTOS else "Installed"
 
 
+def cases() -> Iterator[tuple[str, VmSpec, Step]]:
+    for name, forwarded in CASES:
+        yield name, spec_of(name, forwarded), replace(STEPS[name], forwarded=forwarded)
+
+
 @dataclass(frozen=True)
 class Ended:
     final: FinalState
@@ -114,17 +118,12 @@ async def ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ended
     async with Laptop(CloudOptions(storage=storage, options=options())) as laptop:
         certificates = certificates_in(laptop.endpoints.ca_file.parent)
         async with KillProxy(lambda: hosts[0].pid(), trusted=certificates.client_context()) as wire:
-            endpoints = {kind: await wire.forward(kind, url) for kind, url in laptop.azurite.endpoints.items()}
-            settings = {
-                **SETTINGS,
-                "AzureWebJobsStorage": connection_string(endpoints),
-                "ARM_ENDPOINT": await wire.forward("arm", laptop.endpoints.arm, certificates.server_context()),
-            }
+            settings = await settings_through(wire, laptop, certificates)
             prepare(laptop.arm)
             assign_shipped_roles(laptop.arm, laptop.arm.options.subscriptions)
             hosts.append(Hosts(laptop, settings, folder))
             await hosts[0].start()
-            kill_points = await kill_at_each_step(laptop, hosts[0], wire)
+            kill_points = await kill_at_each_step(laptop, hosts[0], wire, cases())
             expected_rows = [
                 ExpectedRow(spec.id.lower(), spec.name, target.extension, outcome_of(spec, target))
                 for spec in map(spec_of, *zip(*CASES, strict=True))
@@ -137,19 +136,6 @@ async def ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ended
         )
     published = Counter((str(event["subject"]).lower(), event["data"]["Extension"]) for event in final.outcome_events)
     yield Ended(final, kill_points, published, identities)
-
-
-async def kill_at_each_step(laptop: Laptop, hosts: Hosts, wire: KillProxy) -> dict[str, KillPoint]:
-    """Create a VM and a kill point for each case, and start a new host after each death."""
-    kill_points = {}
-    for name, forwarded in CASES:
-        spec = spec_of(name, forwarded)
-        kill_points[spec.name] = KillPoint(spec.name, replace(STEPS[name], forwarded=forwarded))
-        wire.kill_points.append(kill_points[spec.name])
-        laptop.arm.create_vm(spec)
-        await eventually(lambda: not hosts.alive(), f"a death {'after' if forwarded else 'before'} {name}")
-        await hosts.restart()
-    return kill_points
 
 
 async def all_published(laptop: Laptop, wanted: list[tuple[str, str]]) -> None:
@@ -188,10 +174,3 @@ async def test_the_stored_state_is_enough_to_finish(ended: Ended, name: str, for
 async def test_the_invariant_holds(ended: Ended) -> None:
     findings = judge(ended.final)
     assert [violation.says for finding in findings for violation in finding.violations] == []
-
-
-async def eventually(holds: Callable[[], bool], what: str, within: float = 30.0) -> None:
-    deadline = time.monotonic() + within
-    while not holds():
-        assert time.monotonic() < deadline, f"no {what} in {within:.0f} s"
-        await asyncio.sleep(0.02)

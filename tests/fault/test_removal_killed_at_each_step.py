@@ -4,7 +4,7 @@ gone, one removal took effect, and the row says so."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -12,16 +12,15 @@ import pytest
 import pytest_asyncio
 
 from simulator.arm import ExtensionSpec, Guest, Kind, VmSpec
-from simulator.azurite import connection_string
 from simulator.demo.ledger import Ledger, Row
 from simulator.laptop import CloudOptions, Laptop
 from simulator.roles import assign_shipped_roles
 from simulator.storm.hosts import Hosts
-from simulator.storm.storm import SETTINGS, options
+from simulator.storm.storm import options
 from simulator.storm.targets import OMS
 from simulator.tls import certificates_in
 from tests.fault.kill_proxy import KillPoint, KillProxy, Step
-from tests.fault.test_killed_at_each_step import eventually
+from tests.fault.killing import kill_at_each_step, settings_through
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -56,6 +55,11 @@ def spec_of(name: str, forwarded: bool) -> VmSpec:
     return VmSpec(name=f"removal-{number:02}", guest=CENTOS, extensions=(there,))
 
 
+def cases() -> Iterator[tuple[str, VmSpec, Step]]:
+    for name, forwarded in CASES:
+        yield name, spec_of(name, forwarded), replace(STEPS[name], forwarded=forwarded)
+
+
 @dataclass(frozen=True)
 class Ended:
     rows: dict[str, Row]
@@ -77,17 +81,11 @@ async def ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ended
     async with Laptop(CloudOptions(storage=folder / "storage", options=options())) as laptop:
         certificates = certificates_in(laptop.endpoints.ca_file.parent)
         async with KillProxy(lambda: hosts[0].pid(), trusted=certificates.client_context()) as wire:
-            endpoints = {kind: await wire.forward(kind, url) for kind, url in laptop.azurite.endpoints.items()}
-            settings = {
-                **SETTINGS,
-                "ONBOARDING_POLICIES": str(policies),
-                "AzureWebJobsStorage": connection_string(endpoints),
-                "ARM_ENDPOINT": await wire.forward("arm", laptop.endpoints.arm, certificates.server_context()),
-            }
+            settings = await settings_through(wire, laptop, certificates) | {"ONBOARDING_POLICIES": str(policies)}
             assign_shipped_roles(laptop.arm, laptop.arm.options.subscriptions)
             hosts.append(Hosts(laptop, settings, folder))
             await hosts[0].start()
-            kill_points = await kill_at_each_step(laptop, hosts[0], wire)
+            kill_points = await kill_at_each_step(laptop, hosts[0], wire, cases())
             rows = await final_rows(laptop)
             await hosts[0].stop()
             specs = [spec_of(*case) for case in CASES]
@@ -95,18 +93,6 @@ async def ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ended
             left = [name for name, each in machines.items() if each.find_handler(OMS.handler, other_than="")]
             removals = {spec: removals_of(laptop, spec) for spec in machines}
     yield Ended(rows, kill_points, removals, left)
-
-
-async def kill_at_each_step(laptop: Laptop, hosts: Hosts, wire: KillProxy) -> dict[str, KillPoint]:
-    kill_points = {}
-    for name, forwarded in CASES:
-        spec = spec_of(name, forwarded)
-        kill_points[spec.name] = KillPoint(spec.name, replace(STEPS[name], forwarded=forwarded))
-        wire.kill_points.append(kill_points[spec.name])
-        laptop.arm.create_vm(spec)
-        await eventually(lambda: not hosts.alive(), f"a death {'after' if forwarded else 'before'} {name}")
-        await hosts.restart()
-    return kill_points
 
 
 async def final_rows(laptop: Laptop) -> dict[str, Row]:

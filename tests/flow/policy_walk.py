@@ -7,7 +7,6 @@ ARM here knows what every host's policies allow, so each write is judged at the 
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -15,7 +14,7 @@ from typing import Any
 
 from onboarding.application.notifications import EventRef, VmWritten
 from onboarding.application.ports import RowVersions, RowWrite
-from onboarding.domain.errors import ArmError, OnboardingError, StorageError
+from onboarding.domain.errors import ArmError, StorageError
 from onboarding.domain.failures.classification import Cause, ExtensionState, read_extension_state
 from onboarding.domain.limits.pause import Pause
 from onboarding.domain.machine.machine_facts import read_facts
@@ -38,6 +37,7 @@ from tests.flow.walk import (
     StrictLedger,
     Turns,
     Walk,
+    defect_of,
     draw,
 )
 from tests.flow.world import CATALOGUE, OMS, POLICY, SECOND, SECOND_POLICY, START, World, extension, vm_body
@@ -434,16 +434,4 @@ def _extra(dice: random.Random) -> list[Step]:
 def policy_defect(first: str, second: str, steps: Iterable[Step]) -> str:
     """What is wrong after that walk; empty if nothing is."""
 
-    async def run() -> str:
-        walk = PolicyWalk(first, second)
-        try:
-            for step in steps:
-                await walk.step(step)
-            await walk.finish()
-        except Defect as found:
-            return str(found)
-        except (OnboardingError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            return f"{type(error).__name__}: {error}"
-        return ""
-
-    return asyncio.run(run())
+    return defect_of(lambda: PolicyWalk(first, second), steps)

@@ -13,7 +13,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from onboarding.application.notifications import (
     EventRef,
@@ -792,8 +792,22 @@ def _fault(dice: random.Random) -> Step:
 def defect(steps: Iterable[Step], versions: int = 1) -> str:
     """What is wrong after that walk; empty if nothing is. `versions` is the key of the second host's policies."""
 
+    return defect_of(lambda: Walk([VERSIONS[1], VERSIONS[versions]]), steps)
+
+
+class Walking[S](Protocol):
+    """A machine's life in steps."""
+
+    async def step(self, step: S, /) -> None: ...
+
+    async def finish(self) -> None: ...
+
+
+def defect_of[S](begin: Callable[[], Walking[S]], steps: Iterable[S]) -> str:
+    """What is wrong after that walk; empty if nothing is."""
+
     async def run() -> str:
-        walk = Walk([VERSIONS[1], VERSIONS[versions]])
+        walk = begin()
         try:
             for step in steps:
                 await walk.step(step)
