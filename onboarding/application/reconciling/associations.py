@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import replace
-from datetime import timedelta
 
 from msgspec import Struct
 
@@ -20,6 +19,7 @@ from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.classification import Cause, classify
 from onboarding.domain.json_access import digest
 from onboarding.domain.limits.pause import Pause
+from onboarding.domain.machine.machine_facts import NEW_FOR
 from onboarding.domain.reconcile.change import Answer, Change
 from onboarding.domain.reconcile.decision import Problem, Stop, Wait
 from onboarding.domain.reconcile.existing_machines import audited
@@ -41,7 +41,6 @@ from onboarding.domain.request_id import request_id
 from onboarding.domain.resource_id import VmId, fold_id, name_in
 from onboarding.logging import bound
 
-_NEW_FOR = timedelta(hours=1)
 OPERATION = StepKind.ASSOCIATION.value
 """What circuit breakers call these requests."""
 
@@ -186,7 +185,7 @@ def _known(work: Reconciliation, wanting: Sequence[PolicyTarget]) -> Association
 def _is_new(work: Reconciliation, target: PolicyTarget) -> bool:
     """Whether the machine is so new that nobody but us can have associated it."""
     created = target.context.facts.time_created
-    return not work.stored and created is not None and work.now - created < _NEW_FOR
+    return not work.stored and created is not None and work.now - created < NEW_FOR
 
 
 def _open_need(target: PolicyTarget) -> AssociationNeed:

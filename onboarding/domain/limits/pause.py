@@ -7,7 +7,6 @@ answers; a pause begins and ends by what a person says. Pure values.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Iterable, Mapping
 from copy import replace
 from datetime import UTC, datetime, timedelta
@@ -19,11 +18,11 @@ from onboarding.domain.lazy_pattern import Pattern
 from onboarding.domain.masking import cut, mask
 from onboarding.domain.reconcile.decision import RetryState, Wait
 from onboarding.domain.reconcile.row import WaitingFor
-from onboarding.domain.resource_id import VmId
+from onboarding.domain.resource_id import VmId, share_of
 
 # How late a worker may know of the end of a pause. No check comes earlier, or it would find the pause still there.
 KNOWN_AFTER = timedelta(seconds=15)
-_SPREAD_S = 600  # over which the checks of a fleet are spread when a pause ends by itself
+_SPREAD = timedelta(minutes=10)  # over which the checks of a fleet are spread when a pause ends by itself
 _LONGEST_REASON = 500
 _UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
 _OBJECT_ID = Pattern(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -62,7 +61,7 @@ class Pause(Struct, frozen=True, kw_only=True):
     def wait(self, vm: VmId, retry: RetryState) -> Wait:
         """The wait of a machine that it covers: until a moment soon after its end, and at most until the daily check.
         Each machine has its own share of some minutes, so that a fleet does not come at once."""
-        share = timedelta(seconds=zlib.crc32(vm.key.encode()) % _SPREAD_S)
+        share = share_of(_SPREAD, vm.key)
         wait = retry.wait_on(WaitingFor.PAUSED, str(self))
         daily = wait.until + share if wait.since == retry.now else wait.until
         end = max(self.until, retry.now) + KNOWN_AFTER + share if self.until else daily

@@ -4,7 +4,6 @@ remediation, and a canary. Pure values; conditional writes keep the counts right
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from copy import replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ from msgspec import Meta, Struct, field
 from onboarding.domain.limits.canary import CANARY_COLUMNS, Canary, CanaryCounts
 from onboarding.domain.masking import cut, mask
 from onboarding.domain.reconcile.row import Row
-from onboarding.domain.resource_id import VmId, parse_id
+from onboarding.domain.resource_id import VmId, parse_id, share_of
 from onboarding.domain.typed_file import FileMapping, Refused
 
 _HOUR = timedelta(hours=1)
@@ -161,7 +160,7 @@ ROLLOUT_COLUMNS = CANARY_COLUMNS | {"Policy", "Hour", "Installs", "Failures", "B
 
 def spread(until: datetime, vm: VmId) -> datetime:
     """The VM's own moment in the hour that begins then, so that not all VMs that wait come at once."""
-    return until + timedelta(seconds=zlib.crc32(vm.key.encode()) % int(_HOUR.total_seconds()))
+    return until + share_of(_HOUR, vm.key)
 
 
 def _hour_of(now: datetime) -> datetime:

@@ -7,7 +7,7 @@ leave half of it out, and from people's files. What cannot be read counts as abs
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -18,6 +18,9 @@ from onboarding.domain.json_access import flag, items, mapping, text, time
 from onboarding.domain.machine.machine_identity import MachineIdentity, read_identity
 from onboarding.domain.machine.resource_containers import UNREAD, ResourceContainers
 from onboarding.domain.resource_id import ExtensionId, VmId, name_in, parse_id
+
+NEW_FOR = timedelta(hours=1)
+"""How long a machine counts as new after its creation."""
 
 
 class OsType(StrEnum):

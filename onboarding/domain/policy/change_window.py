@@ -6,7 +6,6 @@ Azure's tags and the policy file say the same window in two forms.
 """
 
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
@@ -17,6 +16,7 @@ from msgspec import Meta, field
 
 from onboarding.domain.errors import ConfigurationError, as_written
 from onboarding.domain.masking import mask
+from onboarding.domain.resource_id import share_of
 from onboarding.domain.typed_file import FileMapping, Refused, read_as
 
 _MINUTES_A_DAY = 24 * 60
@@ -166,7 +166,7 @@ class ChangeWindows(tuple[ChangeWindow, ...]):
         (UTC). It stays the same until the window opens."""
         opening = self.next_opening(now)
         spread = min((window.spread for window in self if window.is_open(opening)), default=_MINUTE)
-        turn = opening + timedelta(seconds=zlib.crc32(key.encode()) % int(spread.total_seconds()))
+        turn = opening + share_of(spread, key)
         return turn if self.is_open(turn) else opening
 
     def __str__(self) -> str:

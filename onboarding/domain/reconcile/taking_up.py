@@ -7,19 +7,17 @@ whom. Rows of a version that did not know the column lack it; rows of this versi
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from msgspec import Struct
 
-from onboarding.domain.machine.machine_facts import MachineFacts
+from onboarding.domain.machine.machine_facts import NEW_FOR, MachineFacts
 from onboarding.domain.policy.policy import Policy
 from onboarding.domain.reconcile.row import Outcome, Row
 
 NOT_TAKEN_UP = "no"
 """The column of a machine that nobody has taken up."""
-NEW_FOR = timedelta(hours=1)
-"""A machine that was created at most this long before the policy was first seen is new."""
 
 
 class TakenUpBy(StrEnum):

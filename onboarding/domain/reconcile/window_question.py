@@ -7,18 +7,17 @@ in, so only a new machine gets one outside of its window.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.failures.classification import ExtensionState, read_extension_state
-from onboarding.domain.machine.machine_facts import MachineFacts
+from onboarding.domain.machine.machine_facts import NEW_FOR, MachineFacts
 from onboarding.domain.policy.change_window import ChangeWindows, read_tag
 from onboarding.domain.policy.policy import Policy
 from onboarding.domain.reconcile.decision import Act, DecisionContext, Wait
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.reconcile.steps.step import StepKind
 
-_NEW_FOR = timedelta(hours=1)
 _UNFINISHED = (Outcome.REQUESTED, Outcome.WAITING, Outcome.FAILED)
 
 
@@ -97,4 +96,4 @@ def _is_new(s: DecisionContext) -> bool:
     """Whether the machine was new when the row opened."""
     last, created = s.last, s.facts.time_created
     opened = last.event_time if last is not None and not last.outcome.final and last.event_time else s.now
-    return created is not None and opened - created < _NEW_FOR
+    return created is not None and opened - created < NEW_FOR
