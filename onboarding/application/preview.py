@@ -71,13 +71,17 @@ class Forecast(Struct, frozen=True):
     def reason(self) -> str:
         if self.unknown_because:
             return self.unknown_because
-        decision = self.decision if isinstance(self.extension, (Satisfied, type(None))) else self.extension
         no_extensions = self.word not in (Outcome.OUT_OF_SCOPE, Outcome.UNSUPPORTED) and _lacks_extensions(self.context)
-        return decision.reason + (_NO_EXTENSIONS_GIVEN if no_extensions else "")
+        return self._deciding.reason + (_NO_EXTENSIONS_GIVEN if no_extensions else "")
+
+    @property
+    def _deciding(self) -> Decision:
+        """The decision on the extension, or on what is written beside it if the extension itself is there."""
+        return self.decision if isinstance(self.extension, (Satisfied, type(None))) else self.extension
 
     @property
     def _decided(self) -> str:
-        match self.decision if self.extension is None or isinstance(self.extension, Satisfied) else self.extension:
+        match self._deciding:
             case Act(step=StepKind.REMOVAL):
                 return "Remove"
             case Act():
