@@ -86,6 +86,15 @@ def is_interactive() -> bool:
     return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
+def confirmed(question: str) -> bool:
+    """Whether the person at the keyboard says yes; the end of the input is a no. Standard output stays free."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    try:
+        return input().strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
 def shown(path: str) -> str:
     """The name of the input in messages."""
     return "standard input" if path == "-" else path

@@ -70,6 +70,14 @@ def read_vms(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[
     return tuple(found.values())
 
 
+def read_some_vms(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[VmId, ...]:
+    """As `read_vms`; raises BadInput too if no VM is named."""
+    vms = read_vms(args, environment)
+    if not vms:
+        raise BadInput("", "no VM is named", "give ids, -g GROUP -n NAME, or - for ids on standard input")
+    return vms
+
+
 def read_vm(args: argparse.Namespace, environment: Mapping[str, str]) -> VmId:
     vms = read_vms(args, environment)
     if len(vms) != 1:

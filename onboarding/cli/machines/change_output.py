@@ -10,13 +10,12 @@ from rich.console import Console
 from rich.text import Text
 
 from onboarding.cli.console import open_console, printable
-from onboarding.cli.machines.row_table import Line, print_lines
+from onboarding.cli.machines.row_table import Line, PagedLines
 from onboarding.cli.output import Form, Records, open_records
 from onboarding.domain.reconcile.change import Answer, Change
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.resource_id import VmId, name_in, parse_id
 
-_PAGE = 500  # changes below one line of headings
 _ID_WIDTH = 50  # columns: an id that is broken in two cannot be copied
 _HASH = 8  # characters of a policy's hash in the table
 COLUMNS = (
@@ -96,26 +95,13 @@ class ChangeTable:
     are printed in pages while they are read."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._page: list[Change] = []
-        self._found = False
+        self._lines = PagedLines(console, ("Time (UTC)", "VM", "Step", "Answer"), least=_ID_WIDTH)
 
     def write(self, change: Change) -> None:
-        self._found = True
-        self._page.append(change)
-        if len(self._page) == _PAGE:
-            self._print()
+        self._lines.add(Line(_cells(change), _reason(change)))
 
     def end(self) -> None:
-        if self._page:
-            self._print()
-        if not self._found:
-            self._console.print("no changes match")
-
-    def _print(self) -> None:
-        lines = [Line(_cells(change), _reason(change)) for change in self._page]
-        print_lines(self._console, ("Time (UTC)", "VM", "Step", "Answer"), lines, least=_ID_WIDTH)
-        self._page = []
+        self._lines.end("no changes match")
 
 
 def _cells(change: Change) -> list[Text]:

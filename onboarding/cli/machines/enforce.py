@@ -12,7 +12,6 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from onboarding.app import Configuration, assemble, open_ports, read_configuration
@@ -21,8 +20,8 @@ from onboarding.cli.command_list import add_command
 from onboarding.cli.console import open_console
 from onboarding.cli.console import printable as as_text
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import BadInput, CommandFailed, Commands, counted, is_interactive
-from onboarding.cli.machines.row_table import Line, print_lines
+from onboarding.cli.io import BadInput, CommandFailed, Commands, confirmed, counted, is_interactive
+from onboarding.cli.machines.row_table import Line, PagedLines
 from onboarding.cli.operations.pause import lines_of
 from onboarding.cli.operations.preflight import check_policy, with_setting
 from onboarding.cli.output import Form, add_output, open_records
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("vm", "extension", "result", "would", "due", "reason")
 _PROGRESS_STEP = 100  # VMs between two updates of the progress
-_PAGE = 500  # VMs below one line of headings, so that memory holds one page only
 
 
 def add(commands: Commands) -> None:
@@ -105,23 +103,15 @@ async def enforce(args: argparse.Namespace, enforcement: Enforcement, vms: tuple
             raise CommandFailed(f"{text}; nothing was written")
         print(f"note: {text}", file=sys.stderr)
     if not (args.dry_run or args.yes):
-        _ask(args.policy, len(chosen))
+        question = f"Take up {counted(len(chosen), 'VM')} for policy {args.policy}?"
+        if not await asyncio.to_thread(confirmed, question):
+            raise CommandFailed("nothing was written; --dry-run lists what would be done")
     with Console(stderr=True).status("") as status:
         printer = _Printer(args.output, status, dry_run=args.dry_run)
         async for each in enforcement.run(chosen, dry_run=args.dry_run):
             printer.write(each)
     printer.end(enforcement)
     return 1 if printer.answers[Answer.SKIPPED] else 0
-
-
-def _ask(policy: str, number: int) -> None:
-    """Raise CommandFailed unless the person says yes."""
-    print(f"Take up {counted(number, 'VM')} for policy {policy}? [y/N] ", end="", file=sys.stderr, flush=True)
-    answer = ""
-    with suppress(EOFError):
-        answer = input()
-    if answer.strip().lower() not in ("y", "yes"):
-        raise CommandFailed("nothing was written; --dry-run lists what would be done")
 
 
 def _selection(args: argparse.Namespace) -> Selection:
@@ -135,7 +125,7 @@ class _Printer:
         self._status = status
         self._dry_run = dry_run
         self._records = None if form is Form.TABLE else open_records(form, _COLUMNS)
-        self._lines: list[Line] = []
+        self._lines = PagedLines(open_console(), ("VM", "Result"))
         self._words: Counter[str] = Counter()
         self.answers: Counter[Answer] = Counter()
 
@@ -148,9 +138,7 @@ class _Printer:
         else:
             said = each.words if each.answer is Answer.TAKEN_UP else each.reason
             name = f"{each.vm.resource_group}/{each.vm.name}"
-            if len(self._lines) == _PAGE:
-                self._print_page()
-            self._lines.append(Line([as_text(name), as_text(self._result(each))], as_text(said)))
+            self._lines.add(Line([as_text(name), as_text(self._result(each))], as_text(said)))
         if not self.answers.total() % _PROGRESS_STEP:
             self._status.update(f"{counted(self.answers.total(), 'VM')} done")
 
@@ -159,14 +147,10 @@ class _Printer:
         if self._records is not None:
             self._records.end()
         else:
-            self._print_page()
+            self._lines.end()
             print()
         for line in self._summary(enforcement):
             print(printable(line), file=sys.stderr if self._records is not None else sys.stdout)
-
-    def _print_page(self) -> None:
-        print_lines(open_console(), ("VM", "Result"), self._lines)
-        self._lines = []
 
     def _summary(self, enforcement: Enforcement) -> list[str]:
         taken, name = self.answers[Answer.TAKEN_UP], enforcement.policy.name

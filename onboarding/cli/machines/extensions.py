@@ -18,10 +18,10 @@ from onboarding.app import Configuration, open_machines, read_configuration
 from onboarding.application.ports import Arm
 from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import BadInput, CommandFailed, Commands, as_json
+from onboarding.cli.io import CommandFailed, Commands, as_json
 from onboarding.cli.machines.request_runner import explain_arm_error
 from onboarding.cli.output import Form, add_output, write_records
-from onboarding.cli.vm_arguments import add_vms, read_vms
+from onboarding.cli.vm_arguments import add_vms, read_some_vms
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.classification import (
@@ -90,9 +90,7 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     environment = environment_of(args)
-    vms = read_vms(args, environment)
-    if not vms:
-        raise BadInput("", "no VM is named", "give its id, or -g GROUP -n NAME")
+    vms = read_some_vms(args, environment)
     configuration = read_configuration(environment)
     found = [
         (facts, report_extensions(facts, configuration.rules.catalogue))

@@ -19,7 +19,7 @@ from onboarding.application.operator_requests import NoAccess, OperatorRequests,
 from onboarding.application.planned_steps import PlannedStep, in_words
 from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import BadInput, CommandFailed, Commands
+from onboarding.cli.io import CommandFailed, Commands
 from onboarding.cli.machines.request_runner import (
     UNDER_WAY,
     RequestResult,
@@ -30,7 +30,7 @@ from onboarding.cli.machines.request_runner import (
 )
 from onboarding.cli.operations.preflight import access_problem, check_configuration, check_policy, with_setting
 from onboarding.cli.output import Form, add_output, write_records
-from onboarding.cli.vm_arguments import add_vms, read_vms
+from onboarding.cli.vm_arguments import add_vms, read_some_vms
 from onboarding.domain.catalog.setting_templates import MachineValues
 from onboarding.domain.errors import ArmError, StorageError
 from onboarding.domain.json_access import printable
@@ -85,9 +85,7 @@ def add_wait_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     environment = environment_of(args)
-    vms = read_vms(args, environment)
-    if not vms:
-        raise BadInput("", "no VM is named", "give ids, -g GROUP -n NAME, or - for ids on standard input")
+    vms = read_some_vms(args, environment)
     return run_with(args, environment, lambda requests: run_requests(args, requests, vms))
 
 

@@ -16,10 +16,10 @@ from onboarding.app import Configuration, read_configuration
 from onboarding.application.operator_requests import OperatorRequests
 from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import BadInput, Commands, counted, is_interactive
+from onboarding.cli.io import BadInput, Commands, confirmed, counted, is_interactive
 from onboarding.cli.machines.install import add_wait_options, carry_out, check_first, preview, run_with
 from onboarding.cli.output import add_output
-from onboarding.cli.vm_arguments import add_vms, read_vms
+from onboarding.cli.vm_arguments import add_vms, read_some_vms
 from onboarding.domain.errors import as_written, known_names
 from onboarding.domain.reconcile.decision import OperatorRequest
 from onboarding.domain.resource_id import VmId
@@ -40,9 +40,7 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     environment = environment_of(args)
-    vms = read_vms(args, environment)
-    if not vms:
-        raise BadInput("", "no VM is named", "give ids, -g GROUP -n NAME, or - for ids on standard input")
+    vms = read_some_vms(args, environment)
     if not (args.extension or args.policy):
         raise BadInput("", "nothing says what is removed", "give --extension NAME, or --policy NAME")
     check_named(args, read_configuration(environment))
@@ -75,8 +73,7 @@ async def run_removal(args: argparse.Namespace, requests: OperatorRequests, vms:
         return await preview(args, requests, vms, request)
     if not args.yes:
         await preview(args, requests, vms, request)
-        answer = await asyncio.to_thread(input, f"Remove from {counted(len(vms), 'VM')}? [y/N] ")
-        if answer.strip().lower() not in ("y", "yes"):
+        if not await asyncio.to_thread(confirmed, f"Remove from {counted(len(vms), 'VM')}?"):
             print("nothing was removed", file=sys.stderr)
             return 2
     return await carry_out(args, requests, vms, request)

@@ -15,6 +15,7 @@ _LEAST_REASON = 30  # columns; with less, the reason goes below its line
 _LEAST_COLUMN = 8
 _GAP = 2
 _INDENT = 4
+_PAGE = 500  # lines below one line of headings
 
 
 class Line(Struct, frozen=True):
@@ -22,6 +23,35 @@ class Line(Struct, frozen=True):
 
     cells: Sequence[Text]
     reason: Text
+
+
+class PagedLines:
+    """Prints lines in pages while they come, so that memory holds one page only."""
+
+    def __init__(self, console: Console, headings: Sequence[str], *, least: int = 0) -> None:
+        """`least` as in `print_lines`; 0: its default."""
+        self._console = console
+        self._headings = headings
+        self._least = least or _LEAST_REASON
+        self._page: list[Line] = []
+        self._any = False
+
+    def add(self, line: Line) -> None:
+        self._any = True
+        self._page.append(line)
+        if len(self._page) == _PAGE:
+            self._print()
+
+    def end(self, otherwise: str = "") -> None:
+        """Print the last page; `otherwise` where there was no line at all."""
+        if self._page:
+            self._print()
+        elif not self._any and otherwise:
+            self._console.print(otherwise)
+
+    def _print(self) -> None:
+        print_lines(self._console, self._headings, self._page, least=self._least)
+        self._page = []
 
 
 def print_lines(

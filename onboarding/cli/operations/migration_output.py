@@ -12,10 +12,9 @@ from rich.text import Text
 
 from onboarding.application.migration import MachineProgress, Migration, Progress, State, Why
 from onboarding.cli.console import open_console, plain_table, printable
-from onboarding.cli.machines.row_table import Line, print_lines
+from onboarding.cli.machines.row_table import Line, PagedLines, print_lines
 from onboarding.cli.output import Form, Records, open_records, write_records
 
-_PAGE = 500  # machines below one line of headings, so that memory holds one page only
 _GROUP = ("from", "to", "subscription", "state", "machines", "policy", "outcome", "reason", "needsPerson", "advice")
 _MACHINE = (
     "from",
@@ -150,9 +149,7 @@ class _MachineTable:
     """One line for each machine, with the sentence of its row."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._page: list[Line] = []
-        self._found = False
+        self._lines = PagedLines(console, ("VM", "Policy", "Outcome", "Next (UTC)"))
 
     def write(self, migration: Migration, machine: MachineProgress) -> None:
         row = machine.blocking
@@ -160,17 +157,7 @@ class _MachineTable:
         after = f"{row.next_attempt_at:%Y-%m-%d %H:%M}" if row and row.next_attempt_at else ""
         reason = printable(" ".join(filter(None, (row.reason, row.advice))) if row else "")
         why = machine.why
-        self._page.append(Line([printable(name.plain), printable(why.policy), _outcome(why), Text(after)], reason))
-        self._found = True
-        if len(self._page) == _PAGE:
-            self._print()
+        self._lines.add(Line([printable(name.plain), printable(why.policy), _outcome(why), Text(after)], reason))
 
     def end(self) -> None:
-        if self._page:
-            self._print()
-        if not self._found:
-            self._console.print("no machine in the table is this far")
-
-    def _print(self) -> None:
-        print_lines(self._console, ("VM", "Policy", "Outcome", "Next (UTC)"), self._page)
-        self._page = []
+        self._lines.end("no machine in the table is this far")
