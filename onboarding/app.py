@@ -70,6 +70,8 @@ class Configuration(Struct, frozen=True):
     rules: Rules
     problems: tuple[str, ...]
     """What is wrong with settings and files, each with its fix; empty: nothing is."""
+    notices: tuple[str, ...] = ()
+    """What is no problem and may surprise: shipped extensions that are replaced by the user's own."""
 
 
 class Application:
@@ -141,7 +143,7 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
     rules = Rules(active, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
     of_settings = (*_none_active(active), *_setting_problems(rules))
     found = (*settings.problems, *catalogue.problems, *problems, *override_problems, *of_settings)
-    return Configuration(settings, rules, found)
+    return Configuration(settings, rules, found, catalogue.notices)
 
 
 def connect(configuration: Configuration) -> Application:
@@ -469,6 +471,8 @@ def _setting_problems(rules: Rules) -> list[str]:
 def _log_configuration(configuration: Configuration) -> None:
     for problem in configuration.problems:
         _log.error("configuration: %s", problem)
+    for notice in configuration.notices:
+        _log.info("%s", notice)
     for policy in configuration.rules.policies.policies:
         if policy.inactive:
             _log.info("%s", policy.off)

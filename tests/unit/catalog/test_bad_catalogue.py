@@ -94,7 +94,7 @@ def test_a_shipped_file_that_is_broken_takes_its_policies_alone(app: Path) -> No
     line = (app / OMS).read_text().splitlines().index("os: bsd") + 1
     assert file == f"unknown operating system 'bsd' ({OMS}:{line}: os); write linux or windows"
     assert policy.startswith("the catalogue entry of the extension 'oms-agent-linux' cannot be used (oms.yaml:")
-    assert policy.endswith(f": extension); correct that file: {file}")
+    assert policy.endswith(f": extension); correct this first: {file}")
     assert answers["get_check"][0] == 400
     assert answers["get_check"][1]["error"].startswith("no policy uses an extension (extension); name one")
 

@@ -202,7 +202,7 @@ def test_an_entry_that_needs_an_unknown_extension_is_left_out_with_those_that_ne
     )
     assert needing == (
         "the catalogue entry of the extension 'b' cannot be used (extensions/a.yaml:4: needs.extensions[0]); correct"
-        f" that file: {unknown}"
+        f" this first: {unknown}"
     )
 
 
