@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from copy import replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -28,6 +29,7 @@ from onboarding.loading.safe_reader import Unreadable, line_in, nodes_of, parse_
 _SUFFIXES = (".yaml", ".yml", ".json")
 OVERRIDES = "image-overrides.yaml"
 _NAME = re.compile(r"""^[{ ]{0,9}["']?name["']?[ ]{0,9}:[ ]{0,9}["']?([a-z0-9][a-z0-9.-]{0,79})""", re.MULTILINE)
+_TYPE = re.compile(r"^type: (\S+)", re.MULTILINE)
 EXTENSIONS = "extensions"  # the folder below the policies that holds the user's own catalogue entries
 
 
@@ -90,6 +92,44 @@ def load_catalogue() -> Mapping[str, CatalogueEntry]:
     return catalogue.entries
 
 
+def load_used_catalogue(folder: Path) -> Catalogue:
+    """The same as `load_catalogue_of`, for a process that waits for it. A shipped extension that no file of the folder
+    names is read when somebody asks for it; until then nothing is known of mistakes in its file."""
+    own = [(path, f"{EXTENSIONS}/{path.name}") for path in extension_files(folder)]
+    texts = "\n".join(_readable_text(path) for path in (*_files_in(folder), *(path for path, _ in own)))
+    used: list[tuple[Traversable, str]] = []
+    unread: dict[str, tuple[Traversable, str]] = {}
+    for file, place in _shipped():
+        if _is_named(file, texts, handlers=bool(own)):
+            used.append((file, place))
+        else:
+            unread[file.name.rpartition(".")[0]] = file, place
+    return _read_catalogue(used, own, unread)
+
+
+def _is_named(file: Traversable, texts: str, *, handlers: bool) -> bool:
+    """Whether a shipped entry is named, by its file's name; with `handlers` also by its handler's, since an entry of
+    the user's own for the same handler replaces it."""
+    if file.name.rpartition(".")[0] in texts:
+        return True
+    handler = _TYPE.search(_readable_text(file)) if handlers else None
+    return handler is not None and handler[1].lower() in texts.lower()
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return policy_files(folder)
+    except OSError:
+        return []  # `load_policies` says so
+
+
+def _readable_text(file: Traversable) -> str:
+    try:
+        return read_file(file)
+    except (OSError, Unreadable):
+        return ""
+
+
 def load_catalogue_of(folder: Path) -> Catalogue:
     """The shipped extensions and those in a policy folder's `extensions/`. A file that cannot be used is left out and
     does not affect the others.
@@ -123,21 +163,59 @@ def load_entry_file(file: Traversable, place: str) -> EntryFile:
 
 
 def _shipped() -> Iterator[tuple[Traversable, str]]:
-    folder = files("onboarding") / "catalog"
-    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+    """The files of the shipped entries with their places, in the order of their names."""
+    folders = [folder for folder in (files("onboarding") / "catalog").iterdir() if folder.is_dir()]
+    found = [(file, folder.name) for folder in folders for file in folder.iterdir()]
+    for file, folder in sorted(found, key=lambda each: (each[0].name, each[1])):
         if file.name.lower().endswith(_SUFFIXES):
-            yield file, f"onboarding/catalog/{file.name}"
+            yield file, f"onboarding/catalog/{folder}/{file.name}"
+
+
+class _Entries(Mapping[str, CatalogueEntry]):
+    """Entries by name. The `unread` ones are read when they are asked for, by name or all of them; one that cannot be
+    used is then not there."""
+
+    def __init__(
+        self,
+        read: dict[str, CatalogueEntry],
+        unread: Mapping[str, tuple[Traversable, str]],
+        own: Collection[str],
+    ) -> None:
+        self._read = read
+        self._unread = dict(unread)
+        self._own = own
+
+    def __getitem__(self, name: str) -> CatalogueEntry:
+        if (source := self._unread.pop(name, None)) is not None:
+            file, place = source
+            with suppress(ConfigurationError):
+                raw = _parse_text(_read_text(file, place), place, bounded=False)
+                self._read[name] = parse_entry(raw, place, reference_data(), shipped=True)
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The shipped ones by name, then the user's own."""
+        for name in [*self._unread]:
+            self.get(name)
+        own = [name for name in self._own if name in self._read]
+        return iter([*sorted(self._read.keys() - set(own)), *own])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _read_catalogue(
-    shipped: Iterable[tuple[Traversable, str]], own: Iterable[tuple[Traversable, str]] = ()
+    shipped: Iterable[tuple[Traversable, str]],
+    own: Iterable[tuple[Traversable, str]] = (),
+    unread: Mapping[str, tuple[Traversable, str]] | None = None,
 ) -> Catalogue:
     reading = _Reading()
     for file, place in shipped:
         reading.add(file, place, is_shipped=True)
     for file, place in own:
         reading.add(file, place, is_shipped=False)
-    catalogue = Catalogue(reading.entries, tuple(reading.left_out), reading.own, tuple(reading.replaced))
+    entries = _Entries(reading.entries, unread or {}, reading.own)
+    catalogue = Catalogue(entries, tuple(reading.left_out), reading.own, tuple(reading.replaced))
     return _without_unmet(catalogue, reading.needing)
 
 

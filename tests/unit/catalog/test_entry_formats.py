@@ -29,7 +29,7 @@ from tests.reference import parse_entry
 from tests.windows_entry import ENTRY as FORMER_WINDOWS
 
 ROOT = Path(__file__).parents[3]
-SHIPPED = ROOT / "onboarding/catalog/oms-agent-linux.yaml"
+SHIPPED = ROOT / "onboarding/catalog/linux/oms-agent-linux.yaml"
 # The part of the shipped file that had another form.
 FORMER_OMS: dict[str, Any] = {
     "osType": "Linux",

@@ -241,7 +241,7 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=2),
     max_leaves=4,
 )
-FULL = yaml.safe_load((Path(__file__).parents[3] / "onboarding/catalog/oms-agent-linux.yaml").read_text())
+FULL = yaml.safe_load((Path(__file__).parents[3] / "onboarding/catalog/linux/oms-agent-linux.yaml").read_text())
 PLACES = [place for place in places(FULL) if place]
 
 
