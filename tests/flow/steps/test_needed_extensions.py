@@ -1,4 +1,4 @@
-"""An extension that needs another, or a certain identity: it waits for the one, and goes on at once when it is there."""
+"""An extension that needs another, or a certain identity: it waits for the one, and goes on when it is there."""
 
 from __future__ import annotations
 
