@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from copy import deepcopy, replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from onboarding.domain.catalog.entry_file import Needs
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.resource_id import VmId
 from tests.flow.world import BIONIC, CATALOGUE, World
@@ -232,3 +233,33 @@ async def test_an_extension_that_takes_any_identity_is_installed_without_one_whe
     vm = add(world, None)
     await world.created(vm)
     assert world.row(vm, AGENT).outcome is Outcome.REQUESTED
+
+
+async def test_the_sweep_finds_a_vm_whose_system_assigned_identity_somebody_took_away() -> None:
+    world = World(policies=[{"name": "login", "extension": LOGIN}])
+    vm = add(world, BOTH)
+    await world.created(vm)
+    await world.finish_install(vm, LOGIN)
+    assert world.row(vm, LOGIN).outcome is Outcome.INSTALLED
+    world.now += timedelta(hours=1)
+    world.arm.machines[vm.key]["identity"] = deepcopy(USERS)
+    assert (await world.sweep_and_reconcile()).drifted == 1
+    row = world.row(vm, LOGIN)
+    assert (row.outcome, row.cause) == (Outcome.FAILED, "identity-conflict")
+    world.now += timedelta(hours=1)
+    assert (await world.sweep_and_reconcile()).drifted == 0, "the row says what to do, and is left alone"
+
+
+async def test_two_extensions_that_need_each_other_through_a_third_come_in_order() -> None:
+    """The catalogue allows chains; here the third is ready first and the others follow."""
+    second, third = CATALOGUE["change-tracking-linux"], CATALOGUE[NEEDING]
+    chained = replace(second, needs=Needs(extensions=(NEEDING,)))
+    policies = [{"name": "a", "extension": second.name}, {"name": "b", "extension": NEEDING}, POLICIES[1]]
+    world = World(policies=policies, catalogue={**CATALOGUE, second.name: chained})
+    vm = add(world)
+    await world.created(vm)
+    for name in (AGENT, NEEDING, second.name):
+        await world.finish_install(vm, name)
+        assert world.row(vm, name).outcome is Outcome.INSTALLED
+    sent = [body["properties"]["type"] for body in world.arm.bodies]
+    assert sent == [CATALOGUE[AGENT].type, third.type, second.type]
