@@ -42,7 +42,9 @@ def test_a_policy_that_can_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_a_policy_without_identity_for_an_extension_that_needs_one_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], extension: str
 ) -> None:
-    settings = {"secretsManagementSettings": {"observedCertificates": []}} if "vault" in extension else {}
+    settings: dict[str, Any] = (
+        {"secretsManagementSettings": {"observedCertificates": []}} if "vault" in extension else {}
+    )
     policy = {"name": "p", "extension": extension, "settings": settings}
     (warning,) = warnings_of(tmp_path, capsys, policy)
     assert "has no `identity`" in warning["message"]

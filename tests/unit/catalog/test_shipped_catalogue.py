@@ -33,7 +33,9 @@ def test_each_file_has_the_name_of_its_entry_in_the_folder_of_its_system() -> No
 def test_each_entry_says_where_its_facts_come_from(name: str) -> None:
     entry = CATALOGUE[name]
     assert entry.sources
-    dates = [each.date for each in (*entry.sources, *entry.support_tables.values(), *entry.errors.editions)]
+    dates = [each.date for each in entry.sources]
+    dates += [each.date for each in entry.support_tables.values()]
+    dates += [each.date for each in entry.errors.editions]
     assert all(date.fromisoformat(each) for each in dates)
     assert entry.logs, "`onboard logs` has something to read"
     assert entry.version.count(".") == 1, "VMs take major.minor"
@@ -54,9 +56,9 @@ def test_all_but_the_retired_agent_come_for_both_systems() -> None:
     assert [kind for kind, systems in kinds.items() if len(systems) == 1] == ["oms-agent"]
 
 
-def test_the_end_of_an_extension_is_told_with_its_day() -> None:
-    told = {name: entry.retired for name, entry in CATALOGUE.items() if entry.retirement_date > "2026-11-29"}
-    assert told == {
+def test_the_end_of_an_extension_is_named_with_its_day() -> None:
+    named = {name: entry.retired for name, entry in CATALOGUE.items() if entry.retirement_date > "2026-11-29"}
+    assert named == {
         f"dependency-agent-{os.lower()}": f"The support of Dependency agent for {os} ends on 2028-06-30"
         for os in ("Linux", "Windows")
     }
