@@ -95,7 +95,7 @@ class Forecast(Struct, frozen=True):
 
     @property
     def words(self) -> str:
-        """The word, and what would be written: `Install (associate dcr if missing, install OmsAgentForLinux)`."""
+        """The word, and what would be written: `Install (associate dcr if missing, install AgentForLinux)`."""
         written = "" if self.unknown_because else in_words(self.steps)
         return f"{self.word} ({written})" if written else self.word
 

@@ -20,7 +20,7 @@ from onboarding.domain.json_access import digest
 from onboarding.domain.machine.machine_facts import MachineFacts, OsType
 from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
 from onboarding.domain.policy.routing import routed, tuned
-from onboarding.domain.policy.step_needs import step_needs
+from onboarding.domain.policy.step_needs import step_needs, with_entry_need
 from onboarding.domain.reconcile.decision import DecisionContext, IdentityState, OperatorRequest, RetryState
 from onboarding.domain.reconcile.steps.combining import wants_steps
 from onboarding.domain.reconcile.steps.identity_step import IdentityNeed, named_identity, plan_identity
@@ -82,6 +82,10 @@ def decision_context(
         NO_SETTINGS if policy.removes else resolve_settings(entry, policy, rules.app_settings, MachineValues.of(facts))
     )
     needs = step_needs(policy, rules.app_settings)
+    needed: tuple[CatalogueEntry, ...] = ()
+    if not policy.removes:
+        needs = replace(needs, identity=with_entry_need(needs.identity, entry.needs.identity))
+        needed = tuple(other for name in entry.needs.extensions if (other := rules.catalogue.get(name)) is not None)
     context = DecisionContext(
         facts=facts,
         release=release,
@@ -94,6 +98,7 @@ def decision_context(
         request=request,
         settings_digest=digest(settings.public),
         needs=needs,
+        needed=needed,
         existing=existing,
     )
     return context, settings

@@ -48,7 +48,7 @@ def known_extension(
         return entry
     if (why := unusable.get(name)) is not None:
         problem = f"the catalogue entry of the extension {as_written(name)} cannot be used"
-        raise ConfigurationError(place, problem, f"correct that file: {why}")
+        raise ConfigurationError(place, problem, f"correct this first: {why}")
     fix = known_names("extensions", catalogue, name)
     raise ConfigurationError(place, f"unknown extension {as_written(name)}", fix)
 

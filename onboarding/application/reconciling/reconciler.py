@@ -204,9 +204,12 @@ class Reconciler:
         work = replace(work, sent=(*work.sent, *associated.sent))
         after = {removal.target.extension: removal for removal in removals}
         # The extension with a request in flight comes first: the others wait until that request has ended. A removal
-        # comes after the policy that it waits for.
+        # comes after the policy that it waits for, and an extension after those that it needs.
         again = {extension for extension, removal in after.items() if removal.is_next}  # ARM has none under way
-        targets.sort(key=lambda t: (t.extension in again or not _in_flight(t), t.extension in after))
+        depth = {t.extension: _needs_others(t, targets) for t in targets}
+        targets.sort(
+            key=lambda t: (t.extension in again or not _in_flight(t), t.extension in after, depth[t.extension])
+        )
         sending: tuple[PolicyTarget, Act, Row, tuple[Associated, ...]] | None = None
         for target in targets:
             target = replace(target, work=work, context=replace(target.context, in_flight=busy))
@@ -243,6 +246,18 @@ class Reconciler:
 def _planned(target: PolicyTarget, known: Associations | None) -> tuple[PlannedStep, ...]:
     alone = decide(replace(target.context, identity=None))
     return planned_steps(target.context, alone, associations=known)
+
+
+def _needs_others(target: PolicyTarget, targets: Sequence[PolicyTarget]) -> int:
+    """How many extensions among the targets have to be there first, directly or through another."""
+    needs = {each.extension: [entry.name for entry in each.context.needed] for each in targets}
+    found: set[str] = set()
+    pending = [target.extension]
+    while pending:
+        new = [name for name in needs.get(pending.pop(), ()) if name in needs and name not in found]
+        found.update(new)
+        pending += new
+    return len(found)
 
 
 def _in_flight(target: PolicyTarget) -> bool:

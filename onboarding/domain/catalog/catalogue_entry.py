@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.domain.catalog.entry_file import EntryFile, Needs, read_entry_file
+from onboarding.domain.catalog.entry_file import EntryFile, EntrySource, Needs, read_entry_file
 from onboarding.domain.catalog.protected_settings import ProtectedSettings
 from onboarding.domain.catalog.schema_check import check_schema
 from onboarding.domain.catalog.setting_schema import (
@@ -53,7 +53,7 @@ class CatalogueEntry(Struct, frozen=True):
     os_type: OsType  # Linux or Windows
     machines: tuple[MachineKind, ...]  # the kinds that it is for
     needs: Needs  # what has to be on the machine first
-    retired: str  # a sentence with the date and the successor; empty if it is not retired
+    retired: str  # a sentence with the last day of its support and the successor; empty if it goes on
     settings: SettingSchema  # the public ones
     protected_settings: SettingSchema
     reconnect_settings: Mapping[str, Any]  # sent too when a VM is moved from another destination
@@ -62,6 +62,8 @@ class CatalogueEntry(Struct, frozen=True):
     support_tables: Mapping[str, SupportTable]  # by name; empty if it supports every machine of its OS type
     default_support_table: str  # the name of the table that a policy uses if it names none; empty without tables
     read_errors: Callable[[], ErrorTable]  # what its errors mean; most events have no failure to look up
+    sources: tuple[EntrySource, ...] = ()  # where its facts come from, for people
+    retirement_date: str = ""  # the last day of its support; empty if it goes on
 
     @property
     def errors(self) -> ErrorTable:
@@ -186,6 +188,8 @@ def _entry(file: EntryFile, reference: ReferenceData, shipped: bool) -> Catalogu
         support_tables=tables,
         default_support_table=default,
         read_errors=_errors(file, reference, shipped),
+        sources=file.sources,
+        retirement_date=file.retired.date if file.retired else "",
     )
     for group, schema in entry.groups.items():
         check_schema(schema, group, secret=group == "protectedSettings")
@@ -208,7 +212,7 @@ def _retirement(file: EntryFile) -> str:
     if file.retired is None:
         return ""
     successor = f"; its successor is {file.retired.successor}" if file.retired.successor else ""
-    return f"{file.display_name or file.name} was retired on {file.retired.date}{successor}"
+    return f"The support of {file.display_name or file.name} ends on {file.retired.date}{successor}"
 
 
 def _logs(listed: tuple[str, ...], os_type: OsType) -> tuple[str, ...]:

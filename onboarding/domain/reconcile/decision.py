@@ -159,6 +159,7 @@ class DecisionContext(Struct, frozen=True):
     needs: StepNeeds = StepNeeds()  # what the policy wants besides the extension
     identity: IdentityState | None = None  # None if the policy wants no identity, or does not want it of this machine
     preceding: Preceding = Preceding()  # of the policy that this one's removal comes after
+    needed: tuple[CatalogueEntry, ...] = ()  # the extensions that have to be there first
     existing: ExistingMachine | None = None  # why the policy only audits this machine; None if it may act on it
 
     @property

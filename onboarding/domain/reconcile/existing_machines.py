@@ -32,7 +32,7 @@ def extension_words(s: DecisionContext) -> str:
 
 
 def what_would_be_done(row: Row, extension_type: str) -> str:
-    """The same for all steps of a row that is only audited: `would associate dcr-linux, update OmsAgentForLinux`."""
+    """The same for all steps of a row that is only audited: `would associate dcr-linux, update AgentForLinux`."""
     if row.effect == Effect.REMOVE:
         extension = words_of(StepKind.REMOVAL, extension_type)
     elif row.extension_name:

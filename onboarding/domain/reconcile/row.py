@@ -57,6 +57,7 @@ class WaitingFor(StrEnum):
     IDENTITY = "identity"  # ARM accepted our change of the machine's identities, and it has not ended
     REMOVAL = "removal"  # ARM accepted our removal of the extension, and it has not ended
     ONLY_AFTER = "only-after"  # the policy that the removal comes after is not satisfied for long enough, or not proved
+    NEEDED_EXTENSION = "needed-extension"  # another extension that this one needs is not there, or not healthy
     HEARTBEAT = "heartbeat"  # the time of that policy is over, and a heartbeat of its agent is what is missing
     VM_RUNNING = "vm-running"
     AGENT_READY = "agent-ready"

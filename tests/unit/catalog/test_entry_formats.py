@@ -29,7 +29,7 @@ from tests.reference import parse_entry
 from tests.windows_entry import ENTRY as FORMER_WINDOWS
 
 ROOT = Path(__file__).parents[3]
-SHIPPED = ROOT / "onboarding/catalog/oms-agent-linux.yaml"
+SHIPPED = ROOT / "onboarding/catalog/linux/oms-agent-linux.yaml"
 # The part of the shipped file that had another form.
 FORMER_OMS: dict[str, Any] = {
     "osType": "Linux",
@@ -202,7 +202,7 @@ def test_an_entry_that_needs_an_unknown_extension_is_left_out_with_those_that_ne
     )
     assert needing == (
         "the catalogue entry of the extension 'b' cannot be used (extensions/a.yaml:4: needs.extensions[0]); correct"
-        f" that file: {unknown}"
+        f" this first: {unknown}"
     )
 
 

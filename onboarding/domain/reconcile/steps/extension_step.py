@@ -14,7 +14,13 @@ from onboarding.domain.reconcile.existing_machines import only_audited
 from onboarding.domain.reconcile.retry import contested, exhausted, gave_up, held
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.reconcile.steps.extension_request import broken, install
-from onboarding.domain.reconcile.steps.machine_ready import agent_not_ready, disallowed, misconfigured, not_running
+from onboarding.domain.reconcile.steps.machine_ready import (
+    agent_not_ready,
+    disallowed,
+    misconfigured,
+    needed_missing,
+    not_running,
+)
 from onboarding.domain.reconcile.steps.step import StepKind
 
 NEEDS_SUPPORT = True
@@ -142,6 +148,7 @@ _BEFORE_REQUEST: tuple[Callable[[DecisionContext], Decision | None], ...] = (
     contested,
     not_running,
     agent_not_ready,
+    needed_missing,
     broken,
     _fresh,
     held,
