@@ -302,7 +302,7 @@ class ArmInMemory:
         self._refuse_missing_parent(vm)
         self._refuse_second_writer(vm, name)
         properties = body["properties"]
-        kept = {key: properties[key] for key in ("publisher", "type", "typeHandlerVersion", "settings")}
+        kept = {key: each for key, each in properties.items() if key not in ("protectedSettings", "forceUpdateTag")}
         self.set_extension(vm, extension(name, "Creating", **kept))
         if self.after_put is not None:
             await self.after_put()
@@ -1037,7 +1037,8 @@ class World:
     def _parsed(self, raw: dict[str, Any], file: str) -> Policy:
         """A policy may name an extension whose file cannot be used, but not as one of several."""
         policy = parse_policy(raw, file, compile_rule)
-        return with_extensions(policy, file, self.catalogue, self.unusable) if policy.one_of else policy
+        known = policy.one_of or policy.extension in self.catalogue
+        return with_extensions(policy, file, self.catalogue, self.unusable) if known else policy
 
     def add(self, name: str = "web01", **changes: Any) -> VmId:
         vm = vm_id(name)
@@ -1114,9 +1115,12 @@ class World:
         return True
 
     def with_policies(
-        self, policies: list[dict[str, Any]] | None = None, settings: dict[str, str] | None = None
+        self,
+        policies: list[dict[str, Any]] | None = None,
+        settings: dict[str, str] | None = None,
+        catalogue: Mapping[str, CatalogueEntry] | None = None,
     ) -> World:
-        """Another host with other policies or app settings: it shares everything outside its process."""
+        """Another host with other policies, app settings or catalogue: it shares everything outside its process."""
         shared = (
             "arm",
             "ledger",
@@ -1134,6 +1138,7 @@ class World:
         parts = {name: getattr(self, name) for name in shared}
         events = self.events + 1000  # so that its events are others
         wanted = self.policies if policies is None else policies
+        changed |= {"catalogue": catalogue} if catalogue else {}
         return World(wanted, now=self.now, events=events, **changed, **parts)
 
     async def advance(self, vm: VmId) -> None:
