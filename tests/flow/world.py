@@ -358,13 +358,15 @@ class ArmInMemory:
 
     def set_extension(self, vm: VmId, resource: dict[str, Any], message: str = "", code: str = "") -> None:
         """Set the extension of one handler; a VM has each handler once. If `resource` has no settings, the old ones
-        stay."""
+        stay, and so do its upgrades."""
         machine = self.machines[vm.key]
         name, handler = resource["name"], _handler(resource)
         before: dict[str, Any] = next(
             (r for r in machine.get("resources", []) if _handler(r) == handler), {"properties": {}}
         )
-        properties = {"settings": before["properties"].get("settings", {}), **resource["properties"]}
+        upgrades = ("autoUpgradeMinorVersion", "enableAutomaticUpgrade")
+        kept = {key: before["properties"][key] for key in upgrades if key in before["properties"]}
+        properties = {"settings": before["properties"].get("settings", {}), **kept, **resource["properties"]}
         others = [r for r in machine.get("resources", []) if _handler(r) != handler]
         machine["resources"] = [*others, {**resource, "properties": properties}]
         view = machine["properties"]["instanceView"]

@@ -1,7 +1,7 @@
 """Versions of handlers: which of two is lower, and which one a request names so that nothing is downgraded.
 
 A request names `major.minor`; a guest agent reports the full version that runs, such as 1.41.0.3. Only these two
-numbers are compared, as numbers: 1.9 is lower than 1.10. A text that is no version says nothing.
+numbers are compared, as numbers: 1.9 is lower than 1.10. Any other text counts as unknown.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _VERSION = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?(?:\.\d{1,9}){0,4}", re.ASCII)
 
 
 def major_minor(version: str) -> tuple[int, int] | None:
-    """The two numbers; None for a text that is no version, such as an empty one. Without a minor number it is 0."""
+    """The two numbers; None for any other text, such as an empty one. Without a minor number it is 0."""
     found = _VERSION.fullmatch(version.strip())
     return None if found is None else (int(found[1]), int(found[2] or 0))
 

@@ -244,8 +244,9 @@ class DecisionContext(Struct, frozen=True):
     def update(self) -> Update | None:
         """The update that is to be sent. Events alone begin none: hosts with the policy of before may still be at work,
         and the sweep waits until it is the same on all of them."""
-        begins = self.swept or (self.last is not None and not self.last.outcome.final)
-        return self.pending if self.acts and begins else None
+        last = self.last
+        begun = last is not None and not last.outcome.final and last.update != ""
+        return self.pending if self.acts and (self.swept or begun) else None
 
     @property
     def last(self) -> Row | None:

@@ -45,6 +45,17 @@ class SentRow(Protocol):
     def update(self) -> str: ...
 
 
+class _AsItIs(Struct, frozen=True):
+    """A row that says that we installed an extension as it is."""
+
+    sent_digest: str
+    outcome: Outcome = Outcome.INSTALLED
+    waiting_for: str | None = None
+    policy_hash: str = ""
+    protected_digest: str = ""
+    update: str = ""
+
+
 class Upgrades(Struct, frozen=True, omit_defaults=True, rename="camel"):
     """What names the version of a handler; empty or None where it does not change."""
 
@@ -95,11 +106,6 @@ def from_column(text: str) -> Update:
         return Update()
 
 
-def words_of_column(text: str) -> str:
-    """The column for people: `1.36 → 1.40, settings proxy.mode`; empty for an empty one."""
-    return str(from_column(text))
-
-
 def is_done(column: str, extension: InstalledExtension) -> bool:
     """Whether the extension shows what the update of a row changes of its version and its automatic upgrades."""
     _, to = from_column(column).upgrades
@@ -133,9 +139,16 @@ def update_of(
             before, after = _without(before, after, version=False)
     changed = tuple(_changed_settings(entry, policy, extension, row, settings))
     protected = "" not in (row.protected_digest, protected_digest) and row.protected_digest != protected_digest
-    upgrades = (None, None) if after == _SAME else (before, after)
-    update = Update(*upgrades, changed, protected)
+    upgrades = after != _SAME
+    update = Update(before if upgrades else None, after if upgrades else None, changed, protected)
     return None if update == Update() else update
+
+
+def if_ours(
+    entry: CatalogueEntry, policy: Policy, extension: InstalledExtension, settings: Mapping[str, Any]
+) -> Update | None:
+    """The same where no row says whose the extension is: what would change if we installed it as it is."""
+    return update_of(entry, policy, extension, _AsItIs(digest(extension.settings)), settings)
 
 
 def beside_policy(entry: CatalogueEntry, policy: Policy, extension: InstalledExtension) -> str:
@@ -156,7 +169,7 @@ def _upgrades(entry: CatalogueEntry, extension: InstalledExtension) -> tuple[Upg
     """Before and after. ARM leaves `enableAutomaticUpgrade` out of the body of an extension that was sent without."""
     before, after = (extension.version, entry.version) if _is_older(entry, extension) else ("", "")
     there, wanted = bool(extension.enable_automatic_upgrade), entry.enable_automatic_upgrade
-    if wanted in (None, there) or not extension.version:  # a body without a version is none of the extension's own
+    if wanted in (None, there) or not extension.version:  # a list that names the extension alone
         return Upgrades(before), Upgrades(after)
     return Upgrades(before, there), Upgrades(after, wanted)
 

@@ -383,7 +383,7 @@ async def test_without_a_key_no_digest_of_a_secret_is_kept(key: str) -> None:
     world = World([POLICY], app_settings=settings, catalogue=catalogue())
     vm = await installed(world)
     assert row(world, vm).protected_digest == ""
-    world = await swept(later(world, settings={**settings, "TOKEN": "another"}))
+    world = await swept(later(world, settings={**settings, "TOKEN": "the third token of the tests"}))
     assert sent(world) == []
 
 
