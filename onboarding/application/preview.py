@@ -22,7 +22,7 @@ from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import ExtensionSettings, are_known, given_settings, known_settings
 from onboarding.domain.catalog.setting_templates import MachineValues, app_settings_in
 from onboarding.domain.image.os_identification import ImageDefinition
-from onboarding.domain.json_access import mapping
+from onboarding.domain.json_access import digest, mapping
 from onboarding.domain.machine.machine_facts import AgentState, InstalledExtension, MachineFacts, PowerState
 from onboarding.domain.policy.management_groups import resolve
 from onboarding.domain.policy.policy import Assignment, Policy
@@ -110,7 +110,9 @@ class Forecast(Struct, frozen=True):
         there = self.context.extension
         if not isinstance(self._deciding, Satisfied) or there is None or self.unknown_because or not self.context.acts:
             return ""
-        update = if_ours(self.context.entry, self.policy, there, self.context.settings)
+        known = digest(self.context.settings) == self.context.settings_digest  # else an app setting is missing here
+        settings = self.context.settings if known else there.settings
+        update = if_ours(self.context.entry, self.policy, there, settings)
         return str(update) if update is not None else ""
 
     @property

@@ -1,8 +1,8 @@
 """The digest of a policy in its two parts: that of its file, and after a point that of what the catalogue says of its
 extensions. Each has a column of its own, so that a version of the product which knows the first alone reads it.
 
-A digest without the second part is of such a version: it counts as that of the same version of the policy as long as the
-file is the same.
+A digest without the second part is of such a version. It counts as that of the same version of the policy as long as
+the file is the same.
 """
 
 from __future__ import annotations

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from copy import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from onboarding.application.ports import StoredRow
+from onboarding.cli.machines.status_output import RowTableWriter
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.decision import OperatorRequest
@@ -348,6 +351,21 @@ async def test_a_person_who_installs_gets_the_update_at_once() -> None:
     world = later(world, version="1.40")
     await world.requests.handle(vm, OperatorRequest())
     assert [each["typeHandlerVersion"] for each in sent(world)] == ["1.40"]
+
+
+async def test_a_preview_and_the_status_say_from_what_to_what() -> None:
+    vm = await installed(world := host())
+    world = later(world, version="1.40")
+    (preview,) = await world.requests.preview(vm, OperatorRequest())
+    assert [step.written for step in preview.steps] == ["update MetricsAgentLinux (1.36 → 1.40)"]
+    assert sent(world) == []
+    await world.requests.handle(vm, OperatorRequest())
+    await finish(world, vm, "1.40.0")
+    console = Console(record=True, width=200, file=io.StringIO())
+    writer = RowTableWriter(console)
+    writer.write(row(world, vm))
+    writer.end()
+    assert "the handler reports success (update: 1.36 → 1.40)" in console.export_text()
 
 
 async def test_a_changed_secret_is_sent_and_leaves_no_trace_of_itself() -> None:

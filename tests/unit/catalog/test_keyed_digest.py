@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,10 @@ from onboarding.domain.catalog.protected_settings import SHORTEST_KEY, Protected
 from onboarding.settings import read_settings
 
 KEY, OTHER = "k" * SHORTEST_KEY, "o" * SHORTEST_KEY
-VALUES = {"proxy": {"password": "correct horse"}, "workspaceKey": "b25l"}
+VALUES: dict[str, Any] = {"proxy": {"password": "correct horse"}, "workspaceKey": "b25l"}
 
 
-def digest_of(values: dict[str, object], key: str = KEY) -> str:
+def digest_of(values: dict[str, Any], key: str = KEY) -> str:
     return keyed_digest(ProtectedSettings(values, []), key)
 
 
