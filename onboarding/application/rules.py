@@ -10,7 +10,8 @@ from msgspec import field
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import NO_SETTINGS, ExtensionSettings, resolve_settings
-from onboarding.domain.catalog.setting_templates import MachineValues
+from onboarding.domain.catalog.protected_settings import DIGEST_KEY, keyed_digest
+from onboarding.domain.catalog.setting_templates import MachineValues, is_unresolved
 from onboarding.domain.catalog.support_table import Judgement, Verdict, judge
 from onboarding.domain.failures.classification import parse_errors
 from onboarding.domain.hidden_fields import HidingStruct
@@ -45,6 +46,12 @@ class Rules(HidingStruct, frozen=True):
     """The user's own rules on which OS release an image has."""
     unusable: Mapping[str, str] = field(default_factory=dict)
     """Why an extension's file cannot be used, by the extension's name; empty: all files can be used."""
+
+    @property
+    def digest_key(self) -> str:
+        """The key by which protected settings are recognised; empty without one that can be used."""
+        key = self.app_settings.get(DIGEST_KEY, "").strip()
+        return "" if is_unresolved(key) else key
 
     def entry_of(self, policy: Policy) -> CatalogueEntry:
         """The entry of the policy's extension. While it is open which of several a machine gets, it is one that no
@@ -100,6 +107,7 @@ def decision_context(
         needs=needs,
         needed=needed,
         existing=existing,
+        protected_digest=keyed_digest(settings.protected, rules.digest_key),
     )
     return context, settings
 
@@ -115,7 +123,9 @@ def with_identity_state(
     settings = resolve_settings(context.entry, context.assignment.policy, rules.app_settings, machine)
     problems = (*settings.problems, *context.needs.problems)
     public = settings.public
-    return replace(context, problems=problems, settings=public, settings_digest=digest(public)), settings
+    protected = keyed_digest(settings.protected, rules.digest_key)
+    context = replace(context, problems=problems, settings=public, protected_digest=protected)
+    return replace(context, settings_digest=digest(public)), settings
 
 
 def identity_states(

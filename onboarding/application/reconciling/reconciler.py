@@ -25,12 +25,14 @@ from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.classification import ExtensionState, is_the_callers, read_extension_state
 from onboarding.domain.machine.machine_facts import InstalledExtension, MachineFacts
 from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
+from onboarding.domain.policy_digest import same_version
 from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Decision, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import closed, row_of
 from onboarding.domain.reconcile.steps.association_step import Associations, to_column
 from onboarding.domain.reconcile.steps.combining import Associated, others_done, wants_steps, with_extension_done
+from onboarding.domain.reconcile.update import is_done
 
 
 class Reconciler:
@@ -145,7 +147,7 @@ class Reconciler:
         if entry is None:
             return False
         handler = (extension.publisher.lower(), extension.type.lower()) == (entry.publisher.lower(), entry.type.lower())
-        return handler and row.has_sent(extension.settings)
+        return handler and row.has_sent(extension.settings) and is_done(row.update, extension)
 
     async def _prove(
         self,
@@ -319,7 +321,7 @@ def _cannot_change(
     if not work.may_reopen(last.extension):
         return True
     ours = {policy.name: policy.digest for policy in policies.policies}
-    other = last.policy_hash not in ("", ours.get(last.policy))
+    other = not same_version(last.policy_hash, ours.get(last.policy, ""))
     # A removal that comes to decide on what another policy has brought may be of a version that is being deployed.
     takes_over = assignment.policy.removes and last.outcome.present and last.policy != assignment.policy.name
     return deleting or ((other or takes_over) and not work.requested_because)

@@ -26,6 +26,8 @@ def extension_words(s: DecisionContext) -> str:
         return f"update {s.entry.type} ({s.unmet})"
     if s.elsewhere:
         return f"update {s.entry.type} (it reports to another destination: {s.elsewhere})"
+    if s.pending is not None:
+        return f"update {s.entry.type} ({s.pending})"
     if s.extension is not None:
         return f"update {s.entry.type} (its handler failed)"
     return words_of(StepKind.EXTENSION, s.entry.type)

@@ -80,7 +80,9 @@ async def test_what_others_installed_with_other_values_is_named_by_path() -> Non
     vm = world.add()
     handler = {key: AZURE_MONITOR[key] for key in ("publisher", "type")}
     settings = {"proxy": {"mode": "Application", "address": "http://other.example:80"}}
-    world.arm.set_extension(vm, extension("AMA", **handler, settings=settings))
+    world.arm.set_extension(
+        vm, extension("AMA", **handler, typeHandlerVersion=AZURE_MONITOR["version"], settings=settings)
+    )
     await world.created(vm)
     row = world.row(vm, MONITOR)
     assert row.outcome is Outcome.ALREADY_INSTALLED
@@ -95,7 +97,9 @@ async def test_settings_inside_that_are_not_there_are_named_too() -> None:
     vm = add(world)
     handler = {key: KEY_VAULT_LINUX[key] for key in ("publisher", "type")}
     settings = {"secretsManagementSettings": {"observedCertificates": [CERTIFICATE], "pollingIntervalInS": "3600"}}
-    world.arm.set_extension(vm, extension("KeyVault", **handler, settings=settings))
+    world.arm.set_extension(
+        vm, extension("KeyVault", **handler, typeHandlerVersion=KEY_VAULT_LINUX["version"], settings=settings)
+    )
     await world.created(vm)
     assert world.row(vm, VAULT).reason.endswith(
         "; its secretsManagementSettings.retries is missing, policy key-vault-linux says 3"
