@@ -436,7 +436,7 @@ async def test_no_row_and_no_line_of_history_has_the_secret() -> None:
     assert not [each for each in written if token in each or SETTINGS["TOKEN"] in each]
 
 
-async def test_a_stopped_vm_is_updated_once_it_runs_and_nothing_is_asked_of_it_before() -> None:
+async def test_a_stopped_vm_is_updated_once_it_runs() -> None:
     vm = await installed(world := host())
     statuses = world.arm.machines[vm.key]["properties"]["instanceView"]["statuses"]
     statuses[1]["code"] = "PowerState/deallocated"
