@@ -1099,10 +1099,10 @@ class World:
         self.now = max(self.now, check.due)
         await self.dispatcher.check(check)
 
-    async def finish_install(self, vm: VmId, name: str = OMS, state: str = "Succeeded") -> None:
+    async def finish_install(self, vm: VmId, name: str = OMS, state: str = "Succeeded", version: str = "") -> None:
         """The handler of a catalogue entry finishes, and Event Grid delivers the event."""
         entry = CATALOGUE[name]
-        handler = {"publisher": entry.publisher, "type": entry.type, "typeHandlerVersion": entry.version}
+        handler = {"publisher": entry.publisher, "type": entry.type, "typeHandlerVersion": version or entry.version}
         self.arm.set_extension(vm, extension(entry.resource_name, state, **handler))
         await self.extension_written(vm, entry.resource_name, succeeded=state == "Succeeded")
 

@@ -434,3 +434,27 @@ async def test_no_row_and_no_line_of_history_has_the_secret() -> None:
     written += [str(each.to_properties()) for each in world.ledger.changes_by_key.values()]
     assert written
     assert not [each for each in written if token in each or SETTINGS["TOKEN"] in each]
+
+
+async def test_a_stopped_vm_is_updated_once_it_runs() -> None:
+    vm = await installed(world := host())
+    statuses = world.arm.machines[vm.key]["properties"]["instanceView"]["statuses"]
+    statuses[1]["code"] = "PowerState/deallocated"
+    world = await swept(later(world, version="1.40"))
+    assert (row(world, vm).waiting_for, row(world, vm).was) == (WaitingFor.VM_RUNNING, "Installed")
+    assert sent(world) == []
+    statuses[1]["code"] = "PowerState/running"
+    await world.started(vm)
+    assert [each["typeHandlerVersion"] for each in sent(world)] == ["1.40"]
+
+
+async def test_a_new_version_begins_another_canary() -> None:
+    canary = {"brake": {"canary": {"percent": 1, "for": "1h"}}}
+    world = host(**canary)
+    vm = await installed(world)
+    stored = world.rollouts.stored["metrics"].state.canary
+    world = await swept(later(world, {**POLICY, **canary}, version="1.40"))
+    now = world.rollouts.stored["metrics"].state.canary
+    assert (stored.installed, now.installed) == (1, 0)
+    assert stored.policy_hash.partition(".")[0] == now.policy_hash.partition(".")[0]
+    assert row(world, vm).outcome is Outcome.REQUESTED
