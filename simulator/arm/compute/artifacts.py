@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -66,6 +66,11 @@ class Artifacts:
         self._generic = tuple(pattern.lower() for pattern in generic)
         self._newest = {handler.lower(): version for handler, version in newest.items()}
         self._handlers = {h.name.lower(): h for h in map(_handler, yaml.safe_load(file.read_text()))}
+
+    def publish(self, handlers: Iterable[Handler]) -> None:
+        """Add handlers; one that is there already stays as it is."""
+        for handler in handlers:
+            self._handlers.setdefault(handler.name.lower(), handler)
 
     def find(self, publisher: str, type_: str) -> Handler | None:
         name = f"{publisher}.{type_}"
