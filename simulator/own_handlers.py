@@ -25,7 +25,8 @@ def own_handlers(policies: Path) -> Iterator[Handler]:
         if file.suffix.lower() in _SUFFIXES and (entry := _read(file)):
             system = str(entry.get("os") or entry.get("osType") or "").lower()
             command = _COMMANDS.get(system, "shim.sh")
-            yield Handler(str(entry["publisher"]), str(entry["type"]), command, "", (), system, generic=True)
+            runs_on = system if system in _COMMANDS else ""
+            yield Handler(str(entry["publisher"]), str(entry["type"]), command, "", (), runs_on, generic=True)
 
 
 def _read(file: Path) -> dict[str, Any] | None:

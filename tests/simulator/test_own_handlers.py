@@ -19,6 +19,7 @@ def test_each_entry_of_the_folder_names_a_handler_of_its_system(tmp_path: Path) 
     (extensions / "b.json").write_text(
         json.dumps({"publisher": "Contoso", "type": "B", "osType": "Windows"}, indent="\t")
     )
+    (extensions / "bad.yaml").write_text(yaml.safe_dump({"publisher": "Contoso", "type": "Bad", "os": "linus"}))
     (extensions / "c.yaml").write_text("publisher: [")
     (extensions / "d.yaml").write_text("publisher: Contoso")
     (extensions / "e.txt").write_text("publisher: Contoso\ntype: E")
@@ -30,6 +31,10 @@ def test_each_entry_of_the_folder_names_a_handler_of_its_system(tmp_path: Path) 
     assert of_windows is not None
     assert (of_linux.runs_on("ubuntu"), of_linux.runs_on("Windows Server 2022")) == (True, False)
     assert (of_windows.runs_on("ubuntu"), of_windows.runs_on("Windows Server 2022")) == (False, True)
+    bad = artifacts.find("Contoso", "Bad")
+    assert bad is not None
+    assert bad.runs_on("ubuntu")
+    assert bad.runs_on("Windows Server 2022")
     release = artifacts.resolve(of_linux, "2.7", auto_upgrade=False)
     assert release is not None
     assert release.installs_on("ubuntu", "24.04", "x64")

@@ -29,10 +29,11 @@ from onboarding.cli.policy.policy_input import policy_folder, read_source
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, parse_entry
 from onboarding.domain.json_access import printable
 from onboarding.domain.masking import mask
+from onboarding.domain.policy.policy import Policy
 from onboarding.domain.secret import Secret
 from onboarding.loading.package_data import reference_data
 from onboarding.loading.policy_extensions import known_extension
-from onboarding.loading.policy_folder import EXTENSIONS, extension_files, load_catalogue_of
+from onboarding.loading.policy_folder import EXTENSIONS, extension_files, load_catalogue_of, load_policies
 
 _ROOT = Path(onboarding.__file__).resolve().parent.parent
 _INSTALLED = "Installed"
@@ -43,8 +44,8 @@ def add(actions: Commands) -> None:
     parser = add_command(actions, "test", EXTENSION_ACTIONS)
     parser.add_argument("entry", metavar="NAME|FILE", help="the name of an extension, or a file of one")
     what = (
-        "a setting of the extension, public or protected; a.b=VALUE for one inside an object; may be repeated."
-        " Required secrets that are not given are made up"
+        "a setting of the extension, public or protected, over those of the first policy that uses it; a.b=VALUE for"
+        " one inside an object; may be repeated. Secrets that are not given are made up"
     )
     parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help=what)
     add_output(parser, (Form.TABLE, Form.JSON))
@@ -57,43 +58,53 @@ def run(args: argparse.Namespace) -> int:
         raise CommandFailed(f"the simulator is not beside the package in {_ROOT}; {fix}")
     with TemporaryDirectory(prefix="extension-trial-") as temporary:
         folder = Path(temporary)
-        entry, trial = _prepare(args, folder)
-        for value in trial.app_settings.values():
+        entry, used_by, trial = _prepare(args, folder)
+        for value in trial.secrets:
             Secret(value)  # registers it, so that whatever is printed masks it
         if args.output is Form.TABLE:
-            made_up = f"; made up: {', '.join(trial.made_up)}" if trial.made_up else ""
-            print(printable(f"{entry.name} on a simulated {entry.os_type} VM, {trial.image}{made_up}"), flush=True)
+            print(printable(f"{entry.name} on a simulated {entry.os_type} VM, {trial.image}"))
+            if used_by:
+                print(printable(f"with the settings of the policy {used_by.name}"))
+            if trial.made_up:
+                print(printable(f"made up: {', '.join(trial.made_up)}"), flush=True)
         result = _simulated(folder, entry, trial)
     if args.output is Form.JSON:
-        whole = {"extension": entry.name, "image": trial.image, "madeUp": list(trial.made_up), **result}
+        policy = used_by.name if used_by else None
+        whole = {"extension": entry.name, "image": trial.image, "policy": policy, "madeUp": trial.made_up, **result}
         print(mask(as_json(whole, indent=2)))
     else:
         _show(result)
     return 0 if (result["row"] or {}).get("Outcome") == _INSTALLED else 1
 
 
-def _prepare(args: argparse.Namespace, folder: Path) -> tuple[CatalogueEntry, Trial]:
-    """Make `folder` the policy folder of the trial, with the entry and the own entries beside it."""
+def _prepare(args: argparse.Namespace, folder: Path) -> tuple[CatalogueEntry, Policy | None, Trial]:
+    """Make `folder` the policy folder of the trial, with the entry and the own entries beside it. Gives the entry, the
+    policy whose settings are taken, if there is one, and what is tried."""
     path = Path(args.entry)
     name, place = args.entry, ""
     if os.path.isfile(path):
         source = read_source(str(path))
         with source.problems_named():
             name = parse_entry(source.data, source.name, reference_data()).name
-        beside = extension_files(path.absolute().parent.parent)
-        files = beside if path.absolute() in [each.absolute() for each in beside] else [path]
+        own = path.absolute().parent.parent
+        files = extension_files(own)
+        if path.absolute() not in files:
+            own, files = folder, [path]  # it is not in a policy folder
     else:
-        own = policy_folder(os.environ)
+        own = Path(policy_folder(os.environ))
         place = f"policy folder {own}"
-        files = extension_files(Path(own))
+        files = extension_files(own)
     (folder / EXTENSIONS).mkdir()
     for file in files:
         shutil.copy(file, folder / EXTENSIONS)
     catalogue = load_catalogue_of(folder)
     entry = known_extension(name, place, catalogue.entries, catalogue.unusable)
-    trial = prepare_trial(entry, args.setting, catalogue.entries)
+    policies, _ = load_policies(own, catalogue.entries, catalogue.unusable)
+    using = [each for each in policies.policies if name in each.extensions and not each.removes]
+    used_by = using[0] if using else None
+    trial = prepare_trial(entry, args.setting, catalogue.entries, used_by, os.environ)
     (folder / "trial.yaml").write_text(yaml.safe_dump(dict(trial.policy)), "utf-8")
-    return entry, trial
+    return entry, used_by, trial
 
 
 def _simulated(folder: Path, entry: CatalogueEntry, trial: Trial) -> dict[str, Any]:

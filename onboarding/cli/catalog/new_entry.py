@@ -86,12 +86,13 @@ def run(args: argparse.Namespace) -> int:
         written.append(policy)
     for each in written:
         print(f"wrote {each}")
-    _say_next(new, path)
+    _say_next(new, "" if path == folder / EXTENSIONS / path.name else str(path))
     return 0
 
 
-def _say_next(new: NewEntry, path: Path) -> None:
-    print(printable(f"next: complete it, then `onboard extension validate {path}` and `onboard extension test {path}`"))
+def _say_next(new: NewEntry, path: str) -> None:
+    validate, try_it = f"onboard extension validate {path}".strip(), f"onboard extension test {path or new.name}"
+    print(printable(f"next: complete it, then `{validate}` and `{try_it}`"))
     if new.protected:
         names = ", ".join(new.app_settings.values())
         print(printable(f"app settings for its secrets, in Azure as Key Vault references: {names}"))

@@ -7,6 +7,7 @@ that nobody types a real one for a simulated VM.
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,9 +21,11 @@ from onboarding.cli.io import BadInput
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.entry_file import IdentityNeed
 from onboarding.domain.catalog.extension_settings import resolve_settings
-from onboarding.domain.catalog.setting_schema import SettingSchema
+from onboarding.domain.catalog.setting_schema import SettingSchema, schema_at
+from onboarding.domain.catalog.setting_templates import app_settings_in, has_template, texts_in
 from onboarding.domain.errors import ConfigurationError, as_written, known_names
 from onboarding.domain.machine.machine_facts import OsType
+from onboarding.domain.policy.policy import Policy
 from onboarding.domain.policy.policy_file import parse_policy
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.loading.package_data import managed_kinds, reference_data
@@ -79,23 +82,40 @@ class Trial(Struct, frozen=True):
     """All that the simulator is given, and what was made up."""
 
     policy: Mapping[str, Any]  # a policy file
-    app_settings: Mapping[str, str]  # hold the secrets
+    app_settings: Mapping[str, str]
+    secrets: Sequence[str]  # the values that no output may show
     vm: Mapping[str, Any]
     image: str  # publisher:offer:sku
-    made_up: Sequence[str]  # the secret settings that nobody gave
+    made_up: Sequence[str]  # the secrets and app settings that nobody gave
 
     def __repr__(self) -> str:
         return f"Trial({self.image})"
 
 
-def prepare_trial(entry: CatalogueEntry, given: Sequence[str], catalogue: Mapping[str, CatalogueEntry]) -> Trial:
-    """The trial of an entry with settings `NAME=VALUE`. Raises BadInput for a setting that does not fit, or that the
-    extension requires and nobody gave."""
+def prepare_trial(
+    entry: CatalogueEntry,
+    given: Sequence[str],
+    catalogue: Mapping[str, CatalogueEntry],
+    used_by: Policy | None,
+    environment: Mapping[str, str],
+) -> Trial:
+    """The trial of an entry with settings `NAME=VALUE`, over those of the policy that uses it, if there is one. Raises
+    BadInput for a setting that does not fit, or that the extension requires and nobody gave."""
     values: dict[str, dict[str, Any]] = {group: {} for group in _GROUPS}
+    app_settings: dict[str, str] = {}
+    made_up: list[str] = []
+    if used_by is not None:
+        values = {"settings": _copied(used_by.settings), "protectedSettings": _copied(used_by.protected_settings)}
     for text in given:
         _put(entry, values, text)
-    made_up = list(_make_up(entry.protected_settings, values["protectedSettings"], ()))
-    app_settings: dict[str, str] = {}
+    for group in _GROUPS:
+        for path, text in texts_in(values[group]):
+            for name in app_settings_in(text):
+                if name not in app_settings:
+                    value = environment.get(name, "")
+                    app_settings[name] = value or _made_up(schema_at(entry.groups[group], path))
+                    made_up += [] if value else [name]
+    made_up += _make_up(entry.protected_settings, values["protectedSettings"], ())
     sent = {group: _with_secrets_named(entry.groups[group], values[group], group, app_settings) for group in _GROUPS}
     policy = {"name": "trial", "extension": entry.name, **_identity_key(entry.needs.identity), **sent}
     _check(entry, policy, app_settings)
@@ -108,7 +128,15 @@ def prepare_trial(entry: CatalogueEntry, given: Sequence[str], catalogue: Mappin
         "identity": _identity(entry.needs.identity),
         "extensions": [_there(catalogue[name]) for name in entry.needs.extensions if name in catalogue],
     }
-    return Trial(policy, app_settings, vm, image, made_up)
+    named = (value for group in _GROUPS for _, value in entry.secret_values(group, sent[group]))
+    secret = [app_settings[name] for value in named for name in app_settings_in(value)]
+    return Trial(policy, app_settings, secret, vm, image, made_up)
+
+
+def _copied(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy that can be changed at any depth."""
+    copy: dict[str, Any] = json.loads(json.dumps(settings))
+    return copy
 
 
 def _put(entry: CatalogueEntry, values: dict[str, dict[str, Any]], text: str) -> None:
@@ -183,7 +211,7 @@ def _with_secrets_named(schema: SettingSchema, value: Any, group: str, app_setti
             return {name: named(schema.at(name), each, secret) for name, each in value.items()}
         if isinstance(value, list):
             return [named(schema.each_item, each, secret) for each in value]
-        if not secret or not isinstance(value, str):
+        if not secret or not isinstance(value, str) or has_template(value):
             return value
         name = f"TRIAL_SECRET_{len(app_settings) + 1}"
         app_settings[name] = value

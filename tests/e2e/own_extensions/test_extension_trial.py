@@ -54,9 +54,12 @@ def test_a_trial_shows_the_request_without_its_secrets_and_ends_as_installed(tmp
     done = tried(tmp_path, "falcon-sensor-linux", *given, ONBOARDING_POLICIES=str(SAMPLE))
     assert done.returncode == 0, done.stdout + done.stderr
     head, _, rest = done.stdout.partition("\n\n")
-    assert head.startswith("falcon-sensor-linux on a simulated Linux VM, Canonical:")
-    assert head.endswith("; made up: client_id")
-    assert '"settings": {\n      "cloud": "eu-1"\n    }' in rest
+    assert head.splitlines() == [
+        "falcon-sensor-linux on a simulated Linux VM, Canonical:0001-com-ubuntu-server-jammy:22_04-lts",
+        "with the settings of the policy falcon-sensor-linux",
+        "made up: CROWDSTRIKE_CLIENT_ID",
+    ]
+    assert '"settings": {\n      "cloud": "eu-1",\n      "tags": "azure"\n    }' in rest
     assert '"protectedSettings": {\n      "client_id": "***",\n      "client_secret": "***"\n    }' in rest
     assert "\n3 requests to Azure Resource Manager:\n" in rest
     assert "\nOutcome: Installed\n" in rest

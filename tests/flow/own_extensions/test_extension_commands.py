@@ -189,5 +189,6 @@ def test_a_trial_of_something_that_cannot_work_is_refused_at_once(
     arguments: list[str], said: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(folder / "extensions/bad.yaml", {**OWN, "name": "bad", "os": "linus"})
+    (folder / "servers.yaml").unlink()  # it would give the endpoint
     assert main(["extension", "test", *arguments]) == 2
     assert capsys.readouterr().err.startswith(f"onboard extension: {said}")
