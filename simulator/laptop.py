@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -100,7 +101,7 @@ class Laptop:
     async def start_host(self, policies: Path, settings: Mapping[str, str] | None = None) -> FunctionsHost:
         """Run the product under our functions host, and subscribe it to the events of every VM. The extensions of the
         folder `extensions/` in `policies` exist from then on."""
-        self.arm.publish_handlers(own_handlers(policies))
+        self.arm.publish_handlers(partial(own_handlers, policies))
         host = FunctionsHost(ROOT, self.host_environment(policies, settings or {}))
         self._ending.push_async_callback(asyncio.to_thread, host.stop)
         host.start()

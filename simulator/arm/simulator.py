@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,9 +135,9 @@ class ArmSimulator:
         """Every time in which no agent of a running machine sent, although one had before, and whose write began it."""
         return self.insights.sending.gaps
 
-    def publish_handlers(self, handlers: Iterable[Handler]) -> None:
-        """Add handlers to the artifact repository; one that is there already stays as it is."""
-        self._platform.artifacts.publish(handlers)
+    def publish_handlers(self, source: Callable[[], Iterable[Handler]]) -> None:
+        """Add what the source has at any time to the artifact repository; what is there already stays as it is."""
+        self._platform.artifacts.publish(source)
 
     def data_flows(self, vm_id: str) -> DataFlow:
         """Whether the VM's Azure Monitor Agent sends data, and else why not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -25,7 +26,7 @@ def test_each_entry_of_the_folder_names_a_handler_of_its_system(tmp_path: Path) 
     (extensions / "e.txt").write_text("publisher: Contoso\ntype: E")
     (extensions / "f.yaml").mkdir()
     artifacts = Artifacts({})
-    artifacts.publish(own_handlers(tmp_path))
+    artifacts.publish(partial(own_handlers, tmp_path))
     of_linux, of_windows = artifacts.find("contoso", "a"), artifacts.find("Contoso", "B")
     assert of_linux is not None
     assert of_windows is not None
@@ -39,6 +40,8 @@ def test_each_entry_of_the_folder_names_a_handler_of_its_system(tmp_path: Path) 
     assert release is not None
     assert release.installs_on("ubuntu", "24.04", "x64")
     assert [artifacts.find("Contoso", name) for name in "DE"] == [None, None]
+    (extensions / "d.yaml").write_text(yaml.safe_dump({"publisher": "Contoso", "type": "D", "os": "linux"}))
+    assert artifacts.find("Contoso", "D") is not None  # a file that is written while the cloud runs
 
 
 def test_an_entry_never_changes_a_handler_that_is_there(tmp_path: Path) -> None:
@@ -47,7 +50,7 @@ def test_an_entry_never_changes_a_handler_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "extensions").mkdir()
     entry = {"publisher": "Microsoft.Azure.Extensions", "type": "CustomScript", "os": "windows"}
     (tmp_path / "extensions/a.yaml").write_text(yaml.safe_dump(entry))
-    artifacts.publish(own_handlers(tmp_path))
+    artifacts.publish(partial(own_handlers, tmp_path))
     assert artifacts.find("Microsoft.Azure.Extensions", "CustomScript") is known
     assert list(own_handlers(tmp_path / "nowhere")) == []
 

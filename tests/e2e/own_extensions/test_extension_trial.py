@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import yaml
 from simulator.arm import Guest, Machine, VmSpec
 from simulator.demo.ledger import Ledger
 from simulator.laptop import ROOT, CloudOptions, Laptop
+from simulator.own_handlers import own_handlers
 
 SAMPLE = ROOT / "samples" / "policies" / "own-extensions"
 SECRETS = {"CROWDSTRIKE_CLIENT_ID": "sesame-of-the-client", "CROWDSTRIKE_CLIENT_SECRET": "sesame-of-the-secret"}
@@ -119,6 +121,41 @@ async def test_the_sample_folder_goes_from_nothing_to_installed_on_linux_and_win
         assert set(falcon.protected_settings.values()) == set(SECRETS.values())
         assert antimalware.properties["settings"]["ScheduledScanSettings"]["scanType"] == "Quick"
         assert "sesame" not in str(await ledger.everything()) + host.output()
+
+
+async def test_a_person_installs_and_reads_own_extensions_like_the_shipped_ones() -> None:
+    async with Laptop(CloudOptions(scale=3000)) as laptop:
+        laptop.arm.publish_handlers(partial(own_handlers, SAMPLE))
+        linux, windows = (
+            laptop.arm.add_vm(VmSpec(name="linux", **UBUNTU)),
+            laptop.arm.add_vm(VmSpec(name="windows", **SERVER)),
+        )
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **laptop.host_environment(SAMPLE, SECRETS)}
+
+        async def onboard(*arguments: str, code: int = 0) -> str:
+            command = [sys.executable, "-m", "onboarding", *arguments]
+            done = await asyncio.to_thread(
+                subprocess.run, command, env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == code, done.stdout + done.stderr
+            assert "sesame" not in done.stdout + done.stderr
+            return str(done.stdout)
+
+        # 1: each VM is out of the scope of the other's extension.
+        await onboard("install", linux.id, windows.id, "--interval", "0.1", "--timeout", "60", code=1)
+        installed = [[each.type for each in machine.extensions.values()] for machine in (linux, windows)]
+        assert installed == [["FalconSensorLinux"], ["IaaSAntimalware"]]
+        for machine, name in ((linux, "falcon-sensor-linux"), (windows, "iaas-antimalware")):
+            (found,) = json.loads(await onboard("extensions", machine.id, "-o", "json"))
+            assert (found["entry"], found["state"]) == (name, "succeeded")
+        assert "IaaSAntimalware" in await onboard("logs", windows.id)
+        assert "'FalconSensorLinux'" in await onboard(
+            "template", "--policy", "falcon-sensor-linux", "--format", "bicep"
+        )
+        urn = "MicrosoftWindowsServer:WindowsServer:2022-datacenter"
+        assert "supported" in await onboard("check", "--extension", "iaas-antimalware", "--image", urn)
+        assert "exit code 51" in await onboard("diagnose", "--extension", "iaas-antimalware", "Non-zero exit code: 51")
+        assert "no table of exit codes" in await onboard("errors", "--extension", "iaas-antimalware")
 
 
 async def _installed(ledger: Ledger, machines: list[Machine]) -> None:
