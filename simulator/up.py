@@ -12,12 +12,14 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from simulator.demo.fleet import make_fleet
 from simulator.demo.scene import Scene
 from simulator.eventgrid import EventSchema, HandshakeFailed
 from simulator.laptop import ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, webhook
+from simulator.own_handlers import own_handlers
 
 _SAMPLE = ROOT / "local.settings.sample.json"
 _SCHEMAS = {"eventgrid": EventSchema.EVENT_GRID, "cloudevents": EventSchema.CLOUD_EVENTS}
@@ -34,6 +36,7 @@ async def _up(args: argparse.Namespace) -> None:
     scene = Scene(make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)) if args.vms else ())
     cloud_options = CloudOptions(seed=args.seed, observe=scene.observe)
     async with Laptop(cloud_options) as laptop:
+        laptop.arm.publish_handlers(partial(own_handlers, Path(args.policies)))
         if args.write:
             _write(laptop.connections(), Path(args.write))
         else:

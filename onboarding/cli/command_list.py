@@ -85,8 +85,12 @@ COMMANDS: Mapping[str, CommandHelp] = {
     ),
     "extension": CommandHelp(
         "catalog",
-        "show entries of the catalogue, and write the schema of their files",
-        ("onboard extension show inventory-agent", "onboard extension schema --check"),
+        "list, make, validate, try and show catalogue entries",
+        (
+            "onboard extension list",
+            "onboard extension new --publisher Contoso.Agents --type ContosoAgentLinux",
+            "onboard extension test datadog-linux --setting site=datadoghq.eu",
+        ),
     ),
     "extensions": CommandHelp(
         "machines.extensions",
@@ -237,8 +241,37 @@ ACTIONS: Mapping[str, CommandHelp] = {
     ),
 }
 
+# The commands whose first argument is an action; a module of each action defines its arguments.
+WITH_ACTIONS = frozenset({"extension", "policy"})
+
 # The actions of `onboard extension`.
 EXTENSION_ACTIONS: Mapping[str, CommandHelp] = {
+    "list": CommandHelp(
+        "catalog.list_entries",
+        "list the shipped extensions and your own, and the policies that use them",
+        ("onboard extension list", "onboard extension list --own -o csv"),
+    ),
+    "new": CommandHelp(
+        "catalog.new_entry",
+        "make an entry from publisher and type, or from an installed extension",
+        (
+            "onboard extension new --publisher Contoso.Inventory --type AgentLinux",
+            "az vm extension show -g G --vm-name V -n X | onboard extension new -",
+        ),
+    ),
+    "validate": CommandHelp(
+        "catalog.entry_validation",
+        "find the errors of your own entries, each with its line and its fix",
+        ("onboard extension validate", "onboard extension validate agent.yaml -o jsonl"),
+    ),
+    "test": CommandHelp(
+        "catalog.entry_trial",
+        "install an extension on a simulated VM, and show what was sent",
+        (
+            "onboard extension test datadog-linux --setting site=datadoghq.eu",
+            "onboard extension test agent.yaml -o json",
+        ),
+    ),
     "show": CommandHelp(
         "catalog.show",
         "print an entry in the present format, also one in the former",

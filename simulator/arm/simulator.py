@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from simulator.arm.compute.artifacts import Artifacts
+from simulator.arm.compute.artifacts import Artifacts, Handler
 from simulator.arm.compute.durations import Durations
 from simulator.arm.compute.extensions import Attempt, Collision, Extensions
 from simulator.arm.compute.lifecycle import Lifecycle
@@ -134,6 +134,10 @@ class ArmSimulator:
     def gaps(self) -> Sequence[Gap]:
         """Every time in which no agent of a running machine sent, although one had before, and whose write began it."""
         return self.insights.sending.gaps
+
+    def publish_handlers(self, source: Callable[[], Iterable[Handler]]) -> None:
+        """Add what the source has at any time to the artifact repository; what is there already stays as it is."""
+        self._platform.artifacts.publish(source)
 
     def data_flows(self, vm_id: str) -> DataFlow:
         """Whether the VM's Azure Monitor Agent sends data, and else why not."""

@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 from onboarding.cli.io import BadInput
 from onboarding.domain.errors import ConfigurationError, as_written, known_names, unknown_key
 from onboarding.domain.policy.conditions import ConditionError
-from onboarding.loading.policy_folder import load_catalogue, load_overrides, load_policies, load_used_catalogue, with_line
+from onboarding.loading.policy_folder import (
+    load_catalogue,
+    load_overrides,
+    load_policies,
+    load_used_catalogue,
+    with_line,
+)
 
 ROOT = Path(__file__).parents[3]
 FORM = re.compile(r"(?P<problem>\S.*?) \((?P<place>(?:[^()]|\([^()]*\))+)\); (?P<fix>\S.*)", re.DOTALL)
