@@ -88,8 +88,8 @@ COMMANDS: Mapping[str, CommandHelp] = {
         "list, make, validate, try and show catalogue entries",
         (
             "onboard extension list",
-            "onboard extension new --publisher Contoso.Agents --type ContosoAgentLinux",
-            "onboard extension test datadog-linux --setting site=datadoghq.eu",
+            "onboard extension new --publisher Contoso.Inventory --type AgentLinux",
+            "onboard extension test agent-linux --setting region=eu",
         ),
     ),
     "extensions": CommandHelp(
@@ -268,7 +268,7 @@ EXTENSION_ACTIONS: Mapping[str, CommandHelp] = {
         "catalog.entry_trial",
         "install an extension on a simulated VM, and show what was sent",
         (
-            "onboard extension test datadog-linux --setting site=datadoghq.eu",
+            "onboard extension test agent-linux --setting region=eu",
             "onboard extension test agent.yaml -o json",
         ),
     ),

@@ -101,11 +101,11 @@ _LOGS = {
 
 
 def policy_text(new: NewEntry, schema: str) -> str:
-    """The file of a policy that installs the extension on every new VM in its scope. An empty `schema` leaves
-    out the line for editors."""
+    """The file of a policy that installs the extension on every new VM in its scope. `schema` is the path
+    of the JSON Schema of policies."""
     settings = {name: each for name, value in new.settings.items() if (each := _shown(name, value, new.machine))}
     lines = [
-        *([f"# yaml-language-server: $schema={schema}"] if schema else []),
+        f"# yaml-language-server: $schema={schema}",
         f"name: {new.name}",
         f"extension: {new.name}",
         "effect: deployIfNotExists # auditIfNotExists writes what would be done, and does nothing",

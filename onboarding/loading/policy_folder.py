@@ -147,9 +147,10 @@ def find_entry_file(name: str, folder: str) -> EntryFile:
     own = ((path, f"{EXTENSIONS}/{path.name}") for path in extension_files(Path(folder)))
     names: list[str] = []
     for file, place in (*own, *_shipped()):  # one's own replaces the shipped one
-        if (found := _name_in(file)) == name:
+        # A shell makes the file empty before it runs `onboard extension show NAME > NAME.yaml`.
+        if (found := _written_name(file)) == name:
             return load_entry_file(file, place)
-        names.append(found)
+        names += filter(None, [found])
     raise ConfigurationError("", f"unknown extension {as_written(name)}", known_names("extensions", names, name))
 
 
@@ -280,11 +281,16 @@ def _without_unmet(catalogue: Catalogue, needing: Mapping[str, tuple[Traversable
 
 def _name_in(file: Traversable) -> str:
     """The name in a file, even in one that is not valid YAML or JSON; else the file's own name."""
+    return _written_name(file) or file.name.rpartition(".")[0]
+
+
+def _written_name(file: Traversable) -> str:
+    """The name that a file says; empty if it says none."""
     try:
         name = _NAME.search(read_file(file))
     except (OSError, Unreadable):
-        name = None
-    return name[1] if name else file.name.rpartition(".")[0]
+        return ""
+    return name[1] if name else ""
 
 
 def extension_files(folder: Path) -> list[Path]:

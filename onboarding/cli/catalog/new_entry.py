@@ -1,7 +1,8 @@
 """`onboard extension new`: write the first text of a catalogue entry, from publisher and type, or from an installed
 extension as `az vm extension show -o json` or a GET of ARM prints it. Secrets are never copied.
 
-With --policy it writes a policy for it too. No file is overwritten. Exit codes: 0, 2 bad input.
+With --policy it writes a policy for it too. No file is overwritten, but the schemas for editors: outside of a checkout
+they are written into `schemas/` of the policy folder. Exit codes: 0, 2 bad input.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from onboarding.domain.errors import ConfigurationError, as_written
 from onboarding.domain.json_access import printable
 from onboarding.export.entry_schema import entry_schema
 from onboarding.export.entry_skeleton import ENTRY_SCHEMA, POLICY_SCHEMA, NewEntry, entry_text, policy_text
-from onboarding.loading.package_data import reference_data
-from onboarding.loading.policy_folder import EXTENSIONS
+from onboarding.export.policy_schema import policy_schema
+from onboarding.loading.package_data import managed_kinds, reference_data
+from onboarding.loading.policy_folder import EXTENSIONS, load_catalogue_of
 
 _GIVE = "give --publisher and --type, or an extension as `az vm extension show -o json` prints it"
-_OWN_SCHEMA = "schemas/extension.schema.json"  # below the policy folder, where nothing is read as a policy
+_SCHEMAS = "schemas"  # below the policy folder, where nothing is read as a policy
 
 
 class _Installed(Struct, frozen=True):
@@ -50,8 +52,8 @@ def add(actions: Commands) -> None:
     parser = add_command(actions, "new", EXTENSION_ACTIONS)
     what = "an installed extension as JSON, from `az vm extension show` or a GET of ARM; - for standard input"
     parser.add_argument("body", nargs="?", metavar="FILE", help=what)
-    parser.add_argument("--publisher", help="the publisher, such as Datadog.Agent")
-    parser.add_argument("--type", help="the type, such as DatadogLinuxAgent")
+    parser.add_argument("--publisher", help="the publisher, such as Contoso.Inventory")
+    parser.add_argument("--type", help="the type, such as InventoryLinuxAgent")
     parser.add_argument("--version", help="the version, such as 7.0")
     parser.add_argument("--os", choices=("linux", "windows"), help="default: as the type says")
     parser.add_argument("--name", help="its name in policies (default: made from the type)")
@@ -75,17 +77,18 @@ def run(args: argparse.Namespace) -> int:
     policy = folder / f"{new.name}.yaml"
     _refuse_existing([path, *([policy] if args.policy else [])])
     in_project = Path(ENTRY_SCHEMA).is_file()
-    schema = Path(ENTRY_SCHEMA) if in_project else folder / _OWN_SCHEMA
-    text = _checked(entry_text(new, _relative(schema, path)))
-    written = [path]
-    _write(path, text)
-    if not in_project and not schema.is_file():
-        _write(schema, json.dumps(entry_schema(), indent=2, ensure_ascii=False) + "\n")
+    of_entries, of_policies = Path(ENTRY_SCHEMA), Path(POLICY_SCHEMA)
+    if not in_project:
+        of_entries, of_policies = (folder / _SCHEMAS / each.name for each in (of_entries, of_policies))
+    texts = {path: _checked(entry_text(new, _relative(of_entries, path)))}
     if args.policy:
-        _write(policy, policy_text(new, _relative(Path(POLICY_SCHEMA), policy) if in_project else ""))
-        written.append(policy)
-    for each in written:
-        print(f"wrote {each}")
+        texts[policy] = policy_text(new, _relative(of_policies, policy))
+    for each, text in texts.items():
+        _write(each, text)
+        print(printable(f"wrote {each}"))
+    if not in_project:
+        _write_schema(of_entries, entry_schema())
+        _write_schema(of_policies, policy_schema(load_catalogue_of(folder).entries, managed_kinds()))
     _say_next(new, "" if path == folder / EXTENSIONS / path.name else str(path))
     return 0
 
@@ -122,7 +125,7 @@ def _new_entry(args: argparse.Namespace, body: _Installed) -> NewEntry:
 
 
 def _name_of(type_: str) -> str:
-    """`DatadogLinuxAgent` as `datadog-linux-agent`."""
+    """`InventoryLinuxAgent` as `inventory-linux-agent`."""
     words = re.sub(r"(?<=[A-Za-z0-9])(?=[A-Z][a-z])", "-", type_)
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
@@ -203,6 +206,10 @@ def _refuse_existing(paths: list[Path]) -> None:
 
 def _relative(schema: Path, file: Path) -> str:
     return Path(os.path.relpath(schema, file.parent)).as_posix()
+
+
+def _write_schema(path: Path, schema: Mapping[str, Any]) -> None:
+    _write(path, json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
 
 
 def _write(path: Path, text: str) -> None:

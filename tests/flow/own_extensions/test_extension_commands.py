@@ -166,6 +166,18 @@ def test_validate_warns_of_secrets_that_would_be_public_and_of_a_missing_version
     assert "settings.properties.login.items.properties.password)" in inner
 
 
+def test_a_shipped_entry_is_copied_to_be_changed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = folder / "extensions/oms-agent-linux.yaml"
+    copy.touch()  # as a shell does before it runs the command whose output goes there
+    assert main(["extension", "show", "oms-agent-linux"]) == 0
+    copy.write_text(capsys.readouterr().out.replace("resourceName: OMSExtension", "resourceName: Ours"))
+    assert main(["extension", "validate", str(copy)]) == 0
+    capsys.readouterr()
+    assert listed(capsys)["oms-agent-linux"]["replaces"] == ["oms-agent-linux"]
+    assert main(["extension", "show", "oms-agent-linux"]) == 0
+    assert "resourceName: Ours\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -86,6 +86,11 @@ def test_editors_get_the_schema_of_the_project_or_a_copy_of_it(here: Path) -> No
     assert first == "# yaml-language-server: $schema=../schemas/extension.schema.json"
     schema = json.loads((entry.parent / "../schemas/extension.schema.json").read_text())
     assert "publisher" in schema["properties"]
+    assert main(["extension", "new", "--publisher", "A.B", "--type", "DLinux", "--policy"]) == 0
+    first = (here / "policies/d-linux.yaml").read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=schemas/policy.schema.json"
+    schema = json.loads((here / "policies/schemas/policy.schema.json").read_text())
+    assert {"c-linux", "d-linux"} < {*schema["properties"]["extension"]["anyOf"][0]["enum"]}
     (here / "docs/schemas").mkdir(parents=True)
     (here / "docs/schemas/extension.schema.json").write_text("{}")
     assert main([*command, "--name", "other", "--policy"]) == 0
