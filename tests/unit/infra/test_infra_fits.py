@@ -26,6 +26,7 @@ HOST_SETTINGS = {
 # In the README and not in the templates: what has a default (`settings` takes it), or is another way to the same end.
 LEFT_TO_THE_READER = {
     "HISTORY_DAYS",
+    "ONBOARDING_DIGEST_KEY",
     "ONBOARDING_LOG",
     "SWEEP_PATIENCE",
     "SWEEP_VISITS",
