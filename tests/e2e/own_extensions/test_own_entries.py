@@ -1,7 +1,5 @@
-"""Extensions of the user's own, with nested settings and templates of the machine, on real parts.
-
-From an event to `Installed`, on Linux and Windows. Another version and another secret reach them by the sweep of a host
-that has both."""
+"""Extensions of the user's own, with nested settings and templates of the machine, on real parts: from an event to
+`Installed`, on Linux and Windows. Another version and another secret reach them by the sweep of a host with both."""
 
 from __future__ import annotations
 
