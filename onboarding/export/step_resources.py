@@ -52,7 +52,7 @@ def identity_of(policy: Policy, app_settings: Mapping[str, str]) -> Mapping[str,
 
 def named_identity_of(policy: Policy, entry: CatalogueEntry, app_settings: Mapping[str, str]) -> str:
     """The id that the extension's settings must name: that of a policy that uses only the identity that it adds, or
-    adds one for an extension that has to be told."""
+    adds one for an extension whose settings must name it."""
     need = step_needs(policy, app_settings).identity
     if need is None or need.add in ("", NONE, SYSTEM):
         return ""

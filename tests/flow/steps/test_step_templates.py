@@ -128,7 +128,7 @@ def test_whole_templates_in_json_are_ones_that_bicep_reads(printed: Print, tmp_p
     assert "dataCollectionRuleAssociations" in done.stdout
 
 
-def test_an_extension_that_has_to_be_told_its_identity_takes_the_client_id_as_a_parameter(printed: Print) -> None:
+def test_the_client_id_of_an_identity_that_settings_name_is_a_parameter(printed: Print) -> None:
     policy: dict[str, Any] = {
         "extension": "key-vault-linux",
         "identity": {"use": "any", "add": "{AMA_IDENTITY_ID}"},
