@@ -21,6 +21,7 @@ from onboarding.domain.masking import mask
 ENTRY_SCHEMA, POLICY_SCHEMA = "docs/schemas/extension.schema.json", "docs/policy.schema.json"
 _LONGEST_EXAMPLE = 60
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_ESCAPES = {'"': '\\"', "\\": "\\\\"}
 _COLUMN = 33  # where the comments of the first keys begin
 
 
@@ -47,12 +48,19 @@ class NewEntry(Struct, frozen=True):
         """The app setting of each protected setting."""
         vendor = self.publisher.partition(".")[0]
         prefix = self.name if vendor.lower() == "microsoft" else vendor
-        return {name: _upper(f"{prefix}_{name}") for name in self.protected}
+        found: dict[str, str] = {}
+        for name in self.protected:
+            setting = _upper(f"{prefix}_{name}")
+            setting = setting if setting[:1].isalpha() else f"EXTENSION_{setting}".strip("_")
+            taken = [each for each in found.values() if re.fullmatch(rf"{setting}(_\d+)?", each)]
+            found[name] = f"{setting}_{len(taken) + 1}" if taken else setting
+        return found
 
 
 def entry_text(new: NewEntry, schema: str) -> str:
     """The file of the entry. `schema` is the path of the JSON Schema of entries, from the file's folder."""
-    images = f"az vm extension image list-versions --publisher {new.publisher} --name {new.type} --location REGION"
+    publisher, type_ = printable(new.publisher), printable(new.type)  # in comments, which a line break would end
+    images = f"az vm extension image list-versions --publisher {publisher} --name {type_} --location REGION"
     version = new.version or "1.0"
     lines = [
         f"# yaml-language-server: $schema={schema}",
@@ -85,7 +93,7 @@ def entry_text(new: NewEntry, schema: str) -> str:
         f"#     versions: {_VERSIONS[new.os]}",
         "",
         "# What its exit codes mean: `errors:` in docs/extensions.md. Its logs on the VM, for `onboard logs`:",
-        f"# logs: [{_LOGS[new.os].format(publisher=new.publisher, type=new.type)}]",
+        f"# logs: [{_LOGS[new.os].format(publisher=publisher, type=type_)}]",
     ]
     return "\n".join(lines) + "\n"
 
@@ -122,7 +130,7 @@ def policy_text(new: NewEntry, schema: str) -> str:
 
 
 def _key(name: str, value: str, comment: str = "", *, quoted: bool = False) -> str:
-    text = f"{name}: {json.dumps(value) if quoted else _plain(value)}"
+    text = f"{name}: {_written(value) if quoted else _plain(value)}"
     return f"{text:<{_COLUMN}} # {comment}" if comment else text
 
 
@@ -149,12 +157,12 @@ def _properties(settings: Mapping[str, Any], machine: Mapping[str, str], indent:
             yield key
             yield f"{indent}    type: object"
             yield from _properties(value, machine, f"{indent}    ")
-        elif isinstance(value, list) and value and isinstance(value[0], Mapping) and value[0]:
+        elif union := _union(value):
             yield key
             yield f"{indent}    type: array"
             yield f"{indent}    items:"
             yield f"{indent}      type: object"
-            yield from _properties(value[0], machine, f"{indent}      ")
+            yield from _properties(union, machine, f"{indent}      ")
         else:
             yield f"{key} {_schema(name, value, machine)}"
 
@@ -168,7 +176,8 @@ def _schema(name: str, value: Any, machine: Mapping[str, str]) -> str:
         return f"{{type: {kind}, secret: true}} # looks like a secret: protectedSettings, if it is read there"
     if isinstance(value, list):
         items = {_kind(each) for each in value}
-        schema = f"{{type: array, items: {{type: {items.pop()}}}}}" if len(items) == 1 else "{type: array}"
+        one = items.pop() if len(items) == 1 else ""
+        schema = f"{{type: array, items: {{type: {one}}}}}" if one else "{type: array}"
     elif isinstance(value, Mapping):
         schema = "{type: object, additionalProperties: true}"
     else:
@@ -176,6 +185,24 @@ def _schema(name: str, value: Any, machine: Mapping[str, str]) -> str:
     example = _written(value)
     is_shown = value not in (None, "", [], {}) and len(example) <= _LONGEST_EXAMPLE and not _holds_secret(name, value)
     return f"{schema} # for example {example}" if is_shown else schema
+
+
+def _union(value: Any) -> Mapping[str, Any]:
+    """The properties of the objects in a list, if one schema fits them all; else none."""
+    items = value if isinstance(value, list) and all(isinstance(each, Mapping) for each in value) else []
+    union: dict[str, Any] = {}
+    for item in items:
+        for name, each in item.items():
+            if _shape(union.setdefault(name, each)) != _shape(each):
+                return {}
+    return union
+
+
+def _shape(value: Any) -> Any:
+    """What two values have in common that fit one schema."""
+    if isinstance(value, Mapping):
+        return {name: _shape(each) for name, each in value.items()}
+    return [_shape(each) for each in value] if isinstance(value, list) else _kind(value)
 
 
 def _kind(value: Any) -> str:
@@ -200,10 +227,16 @@ def _may_be_secret(name: str, value: Any) -> bool:
 
 
 def _shown(name: str, value: Any, machine: Mapping[str, str]) -> str:
-    """A value in a policy; empty for one that has a default or that may be a secret, at any depth."""
-    if value in (None, [], {}) or (isinstance(value, str) and value in machine) or _holds_secret(name, value):
+    """A value in a policy; empty for one that has a default, that may be a secret, or that a policy cannot hold."""
+    if value in (None, [], {}) or (isinstance(value, str) and value in machine):
         return ""
-    return _written(value)
+    return "" if _holds_secret(name, value) or _lists_null(value) else _written(value)
+
+
+def _lists_null(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_lists_null, value.values()))
+    return isinstance(value, list) and any(each is None or _lists_null(each) for each in value)
 
 
 def _holds_secret(name: str, value: Any) -> bool:
@@ -215,16 +248,25 @@ def _holds_secret(name: str, value: Any) -> bool:
 
 
 def _written(value: Any) -> str:
-    """The value as JSON, which YAML reads too."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if text.isprintable() else json.dumps(value, default=str)
+    """The value on one line, as JSON that YAML reads in the same way."""
+    match value:
+        case str():
+            return '"' + "".join(_ESCAPES.get(c, c) if c.isprintable() else f"\\U{ord(c):08x}" for c in value) + '"'
+        case Mapping():
+            return "{" + ", ".join(f"{_written(str(name))}: {_written(each)}" for name, each in value.items()) + "}"
+        case list():
+            return f"[{', '.join(map(_written, value))}]"
+        case float():
+            mantissa, e, exponent = repr(value).partition("e")  # to YAML, 1e9 is a text
+            return f"{mantissa}.0e{exponent}" if e and "." not in mantissa else repr(value)
+    return json.dumps(value, default=str)
 
 
 def _plain(value: Any) -> str:
     """A scalar as YAML has it, without quotes where that means the same."""
-    if not isinstance(value, str):
-        return json.dumps(value)
-    return value if _PLAIN.fullmatch(value) and yaml.safe_load(value) == value else json.dumps(printable(value))
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and yaml.safe_load(value) == value:
+        return value
+    return _written(value)
 
 
 def _upper(name: str) -> str:
