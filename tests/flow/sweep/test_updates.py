@@ -364,6 +364,22 @@ async def test_an_update_that_arm_refuses_is_not_repeated_until_a_person_wants_i
     assert (row(world, vm).outcome, row(world, vm).undone_at) == (Outcome.INSTALLED, "")
 
 
+async def test_an_update_that_arm_throttles_goes_on_as_the_same_update() -> None:
+    vm = await installed(world := host())
+    throttled = Evidence(http_status=429, code="TooManyRequests", headers={"retry-after": "90"})
+    world.arm.install_errors = [throttled]
+    world = later(world, {**POLICY, "settings": {"level": "debug"}})
+    await world.sweep_and_reconcile()
+    world.now += QUARTER
+    await world.sweep_and_reconcile()
+    assert (row(world, vm).waiting_for, row(world, vm).was) == (WaitingFor.THROTTLING, "Installed")
+    await world.run_latest_check()
+    assert len(sent(world)) == 2
+    assert "updates it for policy metrics: settings level" in row(world, vm).reason
+    await finish(world, vm, "1.37.2")
+    assert (row(world, vm).outcome, row(world, vm).undone_at) == (Outcome.INSTALLED, "")
+
+
 async def test_a_version_that_does_not_exist_is_put_right_by_the_next_change_of_the_entry() -> None:
     vm = await installed(world := host())
     world.arm.install_errors = [REFUSED]
