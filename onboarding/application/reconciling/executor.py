@@ -166,6 +166,8 @@ class Executor:
             named = SENT_STEPS[install.step].sent(context)
             decision = await self._breakers.record_failure(target.work.vm, key, settings, decision, retry, sent=named)
         row = _row_after_claim(context, claim, decision, associated)
+        if context.last is not None and context.update is not None and row.waiting_for is not WaitingFor.SCOPE_BREAKER:
+            row = replace(row, sent_digest=context.last.sent_digest)  # what is there is still what we sent before
         if not isinstance(decision, Wait):
             return row
         sent = error.evidence.code not in NO_TOKEN

@@ -232,22 +232,24 @@ class DecisionContext(Struct, frozen=True):
         """What has changed of an extension that we installed since its policy or its catalogue entry changed; None if
         nothing has, or if the extension is not as we left it."""
         extension, last = self.extension, self.last
-        if extension is None or last is None or not last.was_ours or not self.assignment.selected:
+        if extension is None or last is None or not (last.was_ours or last.failed_update):
             return None
-        if read_extension_state(extension) is not ExtensionState.SUCCEEDED or self.removes:
+        if not self.assignment.selected or self.removes or last.extension_name.lower() != extension.name.lower():
             return None
-        if last.extension_name.lower() != extension.name.lower():
+        if read_extension_state(extension) is not ExtensionState.SUCCEEDED:
             return None
-        policy, again = self.assignment.policy, self.request is not None
+        policy, again = self.assignment.policy, self.request is not None or last.failed_update
         return update_of(self.entry, policy, extension, last, self.settings, self.protected_digest, again=again)
 
     @property
     def update(self) -> Update | None:
         """The update that is to be sent. Events alone begin none: hosts with the policy of before may still be at work,
-        and the sweep waits until it is the same on all of them."""
+        and the sweep waits until it is the same on all of them. One that failed begins again for a person."""
         last = self.last
-        begun = last is not None and not last.outcome.final and last.update != ""
-        return self.pending if self.acts and (self.swept or begun) else None
+        if not self.acts or last is None or (last.failed_update and self.request is None):
+            return None
+        begun = not last.outcome.final and last.update != ""
+        return self.pending if self.swept or begun else None
 
     @property
     def last(self) -> Row | None:

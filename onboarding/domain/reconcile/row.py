@@ -179,6 +179,11 @@ class Row(Struct, frozen=True, kw_only=True):
         return held or self.outcome is Outcome.INSTALLED
 
     @property
+    def failed_update(self) -> bool:
+        """Whether the row ended with an update of what we had installed: what is there may still be healthy."""
+        return self.outcome is Outcome.FAILED and self.update != ""
+
+    @property
     def was_removed(self) -> bool:
         """Whether the extension is one that was removed, or was when the VM could last be read."""
         held = not self.outcome.final and self.was == Outcome.REMOVED

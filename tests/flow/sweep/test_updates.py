@@ -332,18 +332,75 @@ async def test_many_updates_in_a_week_are_nobodys_contest() -> None:
     assert (row(world, vm).outcome, row(world, vm).undone_at) == (Outcome.INSTALLED, "")
 
 
-async def test_an_update_that_arm_refuses_ends_and_is_not_repeated() -> None:
+REFUSED = Evidence(
+    http_status=409,
+    code="OperationNotAllowed",
+    message="Cannot update handlerVersion or autoUpgradeMinorVersion for VM extension 'e'.",
+)
+
+
+@pytest.mark.parametrize(
+    ("policy", "entry"),
+    [(POLICY, {"version": "1.40"}), ({**POLICY, "settings": {"level": "debug"}}, {})],
+    ids=["version", "settings"],
+)
+async def test_an_update_that_arm_refuses_is_not_repeated_until_a_person_wants_it(
+    policy: dict[str, Any], entry: dict[str, Any]
+) -> None:
     vm = await installed(world := host())
-    message = "Cannot update handlerVersion or autoUpgradeMinorVersion for VM extension 'e'."
-    world.arm.install_errors = [Evidence(http_status=409, code="OperationNotAllowed", message=message)] * 5
-    world = await swept(later(world, version="1.40"))
-    assert row(world, vm).outcome is Outcome.FAILED
+    world.arm.install_errors = [REFUSED]
+    world = await swept(later(world, policy, **entry))
+    failed = row(world, vm)
+    assert (failed.outcome, failed.cause) == (Outcome.FAILED, "already-installed-other-version")
     for _ in range(3):
         world.now += timedelta(hours=1)
         await world.sweep_and_reconcile()
+        await world.updated(vm)
     assert len(sent(world)) == 1
-    assert row(world, vm).outcome is Outcome.INSTALLED  # what is there is healthy, and the row names the version
-    assert "it has 1.36, policy metrics asks for 1.40" in row(world, vm).reason
+    assert (row(world, vm).outcome, row(world, vm).reason) == (Outcome.FAILED, failed.reason)
+    await world.requests.handle(vm, OperatorRequest())
+    assert len(sent(world)) == 2
+    await finish(world, vm, "1.40.0")
+    assert (row(world, vm).outcome, row(world, vm).undone_at) == (Outcome.INSTALLED, "")
+
+
+async def test_an_update_that_arm_throttles_goes_on_as_the_same_update() -> None:
+    vm = await installed(world := host())
+    throttled = Evidence(http_status=429, code="TooManyRequests", headers={"retry-after": "90"})
+    world.arm.install_errors = [throttled]
+    world = later(world, {**POLICY, "settings": {"level": "debug"}})
+    await world.sweep_and_reconcile()
+    world.now += QUARTER
+    await world.sweep_and_reconcile()
+    assert (row(world, vm).waiting_for, row(world, vm).was) == (WaitingFor.THROTTLING, "Installed")
+    await world.run_latest_check()
+    assert len(sent(world)) == 2
+    assert "updates it for policy metrics: settings level" in row(world, vm).reason
+    await finish(world, vm, "1.37.2")
+    assert (row(world, vm).outcome, row(world, vm).undone_at) == (Outcome.INSTALLED, "")
+
+
+async def test_a_version_that_does_not_exist_is_put_right_by_the_next_change_of_the_entry() -> None:
+    vm = await installed(world := host())
+    world.arm.install_errors = [REFUSED]
+    world = await swept(later(world, version="1.99"))
+    assert row(world, vm).outcome is Outcome.FAILED
+    world.now += timedelta(hours=1)
+    world = await swept(later(world, version="1.40"))
+    world.now += QUARTER
+    await world.sweep_and_reconcile()
+    assert [each["typeHandlerVersion"] for each in sent(world)] == ["1.99", "1.40"]
+
+
+async def test_an_update_that_failed_and_that_somebody_made_ends_as_installed() -> None:
+    vm = await installed(world := host())
+    world.arm.install_errors = [REFUSED]
+    world = await swept(later(world, version="1.40"))
+    change(world, vm, typeHandlerVersion="1.40")
+    set_running(world, vm, "1.40.3")
+    world.now += timedelta(hours=1)
+    await world.sweep_and_reconcile()
+    assert (row(world, vm).outcome, len(sent(world))) == (Outcome.INSTALLED, 1)
 
 
 async def test_a_person_who_installs_gets_the_update_at_once() -> None:

@@ -12,7 +12,7 @@ from onboarding.domain.machine.machine_facts import InstalledExtension
 from onboarding.domain.policy.installed_extension import MOVE, advice_on, differences, instead
 from onboarding.domain.reconcile.decision import Decision, DecisionContext, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.existing_machines import only_audited
-from onboarding.domain.reconcile.retry import contested, exhausted, gave_up, held
+from onboarding.domain.reconcile.retry import contested, exhausted, gave_up, held, problem_in
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.reconcile.steps.extension_request import broken, install
 from onboarding.domain.reconcile.steps.machine_ready import (
@@ -76,12 +76,23 @@ def _present(s: DecisionContext) -> Decision | None:
         return None
     if s.update is not None and not s.drift:
         return None
+    if (failed := _failed_update(s)) is not None:
+        return failed
     problem = _connected_elsewhere(s) if s.elsewhere else None
     different = "".join(f"; {each}" for each in _left(s, extension))
     if _is_ours(s, extension) and not s.drift:
         return Satisfied(extension, True, f"the handler reports success{different}", problem)
     there = f"{s.entry.type} was already installed, as {extension.name}"
     return Satisfied(extension, False, there + different, problem)
+
+
+def _failed_update(s: DecisionContext) -> Decision | None:
+    """An update that failed or was refused stays so until a person, the policy or the machine has changed something:
+    what is there works, and is not what the policy asks for."""
+    last = s.last
+    if last is None or not last.failed_update or s.policy_changed or not s.acts or s.pending is None:
+        return None
+    return Stop(Outcome.FAILED, last.reason, problem_in(last))
 
 
 def _left(s: DecisionContext, extension: InstalledExtension) -> Iterator[str]:
