@@ -14,12 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from simulator.arm import Guest, Machine, VmSpec
 from simulator.demo.ledger import Ledger
 from simulator.laptop import ROOT, CloudOptions, Laptop
 from simulator.own_handlers import own_handlers
+
+pytestmark = pytest.mark.timeout(120)  # each test starts a functions host, and some of them several commands
 
 SAMPLE = ROOT / "samples" / "policies" / "own-extensions"
 SECRETS = {"CROWDSTRIKE_CLIENT_ID": "sesame-of-the-client", "CROWDSTRIKE_CLIENT_SECRET": "sesame-of-the-secret"}
@@ -160,7 +163,7 @@ async def test_a_person_installs_and_reads_own_extensions_like_the_shipped_ones(
 
 async def _installed(ledger: Ledger, machines: list[Machine]) -> None:
     """Wait until each machine has its extension."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     wanted = {machine.id.lower() for machine in machines}
     while {row.vm for row in await ledger.rows() if row.outcome == "Installed"} != wanted:
         assert time.monotonic() < deadline, await ledger.rows()

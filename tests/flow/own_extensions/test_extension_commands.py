@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import yaml
 
 from onboarding.cli.main import main
 
+ROOT = Path(__file__).parents[3]
 OWN: dict[str, Any] = {
     "name": "inventory",
     "publisher": "Contoso.Inventory",
@@ -204,3 +209,21 @@ def test_a_trial_of_something_that_cannot_work_is_refused_at_once(
     (folder / "servers.yaml").unlink()  # it would give the endpoint
     assert main(["extension", "test", *arguments]) == 2
     assert capsys.readouterr().err.startswith(f"onboard extension: {said}")
+
+
+def test_a_trial_needs_a_checkout(tmp_path: Path) -> None:
+    """The package alone, as it is deployed, has no simulator beside it."""
+    shutil.copytree(ROOT / "onboarding", tmp_path / "onboarding", ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run(
+        [sys.executable, "-m", "onboarding", "extension", "test", "oms-agent-linux"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"onboard extension: the simulator is not beside the package in {tmp_path}; run it in a checkout of the"
+        " project, after `make setup`\n"
+    )
