@@ -25,6 +25,7 @@ from simulator.arm.http.validation import parse_body, parse_object
 from simulator.arm.http.versions import check_version
 from simulator.arm.platform import Platform
 from simulator.arm.scopes import Scopes
+from simulator.arm.templates.relaxed_json import read_relaxed_json
 
 _SIGN_IN, _LOGS = web.AppKey("sign_in", str), web.AppKey("logs", str)
 _GROUPS = {
@@ -178,6 +179,8 @@ class Door:
 async def _read_body(request: web.Request, target: Target) -> dict[str, Any]:
     if target.kind in (Kind.VM_RUN_COMMAND, Kind.GRAPH_QUERY):
         return parse_object(await request.read())
+    if target.kind in (Kind.DEPLOYMENT_PUT, Kind.DEPLOYMENT_VALIDATE):
+        return read_relaxed_json(await request.read())
     return parse_body(await request.read()) if request.method in ("PUT", "PATCH") else {}
 
 

@@ -121,6 +121,7 @@ _ROUTES: tuple[tuple[str, str, dict[str, Kind]], ...] = (
     ("deployments", f"{_GROUP}/providers/Microsoft.Resources/deployments", {"GET": Kind.DEPLOYMENT_LIST}),
     ("deployments", f"{_DEPLOYMENT}/validate", {"POST": Kind.DEPLOYMENT_VALIDATE}),
     ("deployments", f"{_DEPLOYMENT}/operations", {"GET": Kind.DEPLOYMENT_OPERATIONS}),
+    ("deployments", f"{_GROUP}/deployments/{{deployment}}/operations", {"GET": Kind.DEPLOYMENT_OPERATIONS}),
     ("deployments", _DEPLOYMENT, {"GET": Kind.DEPLOYMENT_GET, "PUT": Kind.DEPLOYMENT_PUT}),
     ("deployments", f"{_DEPLOYMENT}/operationStatuses/{{operation}}", {"GET": Kind.DEPLOYMENT_STATUS}),
     ("virtualMachines", f"{_COMPUTE}/virtualMachines", {"GET": Kind.VM_LIST}),

@@ -20,6 +20,10 @@ from simulator.clock import Clock
 
 _PATH = "/msi/token"
 _API_VERSION = "2019-08-01"
+_FUNCTION_APP = (
+    "/subscriptions/00000000-0000-4000-8000-000000000001/resourcegroups/rg-onboarding/providers/Microsoft.Web/sites/"
+    "onboarding"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +182,8 @@ class IdentityEndpoint:
         return web.json_response(self._grant(resource, principal, client))
 
     def _grant(self, resource: str, principal: str, client: str) -> dict[str, Any]:
-        token = self._tokens.issue(resource, principal, tenant=self.tenant)
+        of = {"application": client or self._options.client_id, "resource": _FUNCTION_APP}
+        token = self._tokens.issue(resource, principal, tenant=self.tenant, **of)
         grant = {
             "access_token": token.value,
             "expires_on": str(int(token.expires.timestamp())),

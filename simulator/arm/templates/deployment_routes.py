@@ -58,7 +58,9 @@ class DeploymentRoutes:
         return Answer(200, self._deployments.find(exchange.path.partition("/operationStatuses/")[0]).status())
 
     def _list_operations(self, exchange: Exchange) -> Answer:
-        deployment = self._deployments.find(exchange.path.removesuffix("/operations"))
+        scope, name = exchange.path.partition("/deployments/")[0], exchange.target.names["deployment"]
+        prefix = scope.removesuffix("/providers/Microsoft.Resources")  # the path has it or not, as in ARM
+        deployment = self._deployments.find(f"{prefix}/providers/Microsoft.Resources/deployments/{name}")
         return Answer(200, {"value": deployment.operations()})
 
     def _scope(self, exchange: Exchange) -> tuple[str, str, str]:
