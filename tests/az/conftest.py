@@ -79,10 +79,10 @@ class Trap:
     """A web proxy to which everything would go that is not for this machine; it answers nothing."""
 
     url: str = ""
-    asked: list[str] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.asked.append((await reader.readline()).decode(errors="replace").strip())
+        self.sent.append((await reader.readline()).decode(errors="replace").strip())
         writer.close()
 
 

@@ -23,7 +23,7 @@ _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-encodin
 
 
 @dataclass(frozen=True)
-class Asked:
+class CliRequest:
     """One request. `body` is JSON, or a text where ARM accepts what JSON does not allow."""
 
     method: str
@@ -32,7 +32,7 @@ class Asked:
     status: int
     body: Any = None
 
-    def same_question(self, other: Asked) -> bool:
+    def same_question(self, other: CliRequest) -> bool:
         """Whether it asks the same, whatever the body's ids and times."""
         return (self.method, self.path, self.query, self.status) == (
             other.method,
@@ -49,12 +49,12 @@ class Recorder:
     arm: str
     ca_file: Path
     url: str = ""
-    asked: list[Asked] = field(default_factory=list)
+    sent: list[CliRequest] = field(default_factory=list)
     _given: dict[str, str] = field(default_factory=dict)
 
-    def take(self) -> list[Asked]:
-        """What was asked since the last call."""
-        taken, self.asked = self.asked, []
+    def take(self) -> list[CliRequest]:
+        """What was sent since the last call."""
+        taken, self.sent = self.sent, []
         return taken
 
     async def __aenter__(self) -> Self:
@@ -96,11 +96,11 @@ class Recorder:
                 self._given[answer.headers[name]] = token
         word = self._given.get(f"{self.url}{request.raw_path}")
         if word is not None:
-            asked = Asked(request.method, word, {}, answer.status)
+            sent = CliRequest(request.method, word, {}, answer.status)
         else:
-            asked = Asked(request.method, request.path, dict(request.query), answer.status, _read(data))
-        if not self.asked or self.asked[-1] != asked:
-            self.asked.append(asked)
+            sent = CliRequest(request.method, request.path, dict(request.query), answer.status, _read(data))
+        if not self.sent or self.sent[-1] != sent:
+            self.sent.append(sent)
 
 
 def _read(data: bytes) -> Any:
@@ -112,12 +112,12 @@ def _read(data: bytes) -> Any:
         return data.decode()
 
 
-def line_of(command: str, asked: list[Asked]) -> str:
+def line_of(command: str, sent: list[CliRequest]) -> str:
     """A line of the recording."""
-    return json.dumps({"az": command, "asked": [asdict(each) for each in asked]}, separators=(", ", ": "))
+    return json.dumps({"az": command, "requests": [asdict(each) for each in sent]}, separators=(", ", ": "))
 
 
-def read_recording(file: Path) -> list[tuple[str, list[Asked]]]:
+def read_recording(file: Path) -> list[tuple[str, list[CliRequest]]]:
     """Each command with its requests."""
     lines = (json.loads(line) for line in file.read_text("utf-8").splitlines())
-    return [(line["az"], [Asked(**each) for each in line["asked"]]) for line in lines]
+    return [(line["az"], [CliRequest(**each) for each in line["requests"]]) for line in lines]

@@ -1,6 +1,6 @@
 """Every command of the tour does here what it does against Azure: exit code, JSON and table, waiting for operations.
 
-What the CLI asked is compared with the recording that is sent again where the CLI is not installed. With `AZ_RECORD=1`
+What the CLI sent is compared with the recording that is sent again where the CLI is not installed. With `AZ_RECORD=1`
 the recording is written anew.
 """
 
@@ -18,7 +18,7 @@ import pytest
 
 from simulator.laptop import ROOT
 from tests.az.conftest import Cloud, Printed
-from tests.az.recorder import Asked, line_of, read_recording
+from tests.az.recorder import CliRequest, line_of, read_recording
 from tests.az.scenery import RULE, WORKSPACE_ID, WORKSPACE_KEY
 from tests.az.tour import TOUR, Step
 
@@ -85,16 +85,16 @@ def contains(found: Any, wanted: Any, place: str = "") -> None:
         assert found == wanted, f"{place}: {found!r}"
 
 
-async def run_step(cloud: Cloud, step: Step, files: Mapping[str, str]) -> list[Asked]:
-    """Run the command, in each form of output if it only reads; returns what its first form asked."""
+async def run_step(cloud: Cloud, step: Step, files: Mapping[str, str]) -> list[CliRequest]:
+    """Run the command, in each form of output if it only reads; returns what its first form sent."""
     done = await cloud.az(step.line, **files)
-    asked = cloud.recorder.take()
+    sent = cloud.recorder.take()
     check(step, done)
     if step.table:
         table = await cloud.az(f"{step.line} -o table", **files)
         assert (table.code, table.head) == (step.code, step.table), f"az {step.line} -o table\n{table.err}"
         cloud.recorder.take()
-    return asked
+    return sent
 
 
 def check(step: Step, done: Printed) -> None:
@@ -110,20 +110,20 @@ async def test_every_command_behaves_as_against_azure(cloud: Cloud, tmp_path: Pa
     cloud.recorder.take()
     recording = [(step.line, await run_step(cloud, step, files)) for step in TOUR]
     if os.environ.get("AZ_RECORD"):
-        RECORDING.write_text("".join(f"{line_of(command, asked)}\n" for command, asked in recording), "utf-8")
-    for (command, asked), (recorded_command, recorded) in zip(recording, read_recording(RECORDING), strict=True):
+        RECORDING.write_text("".join(f"{line_of(command, sent)}\n" for command, sent in recording), "utf-8")
+    for (command, sent), (recorded_command, recorded) in zip(recording, read_recording(RECORDING), strict=True):
         assert command == recorded_command
-        same = len(asked) == len(recorded) and all(map(Asked.same_question, asked, recorded))
-        assert same, f"az {command} asks otherwise than recorded: {asked}; AZ_RECORD=1 records anew"
+        same = len(sent) == len(recorded) and all(map(CliRequest.same_question, sent, recorded))
+        assert same, f"az {command} asks otherwise than recorded: {sent}; AZ_RECORD=1 records anew"
     assert WORKSPACE_KEY not in "".join(cloud.az.everything)
 
 
-async def test_nothing_was_asked_of_the_internet_but_the_newest_version(cloud: Cloud) -> None:
+async def test_nothing_was_sent_to_the_internet_but_the_newest_version(cloud: Cloud) -> None:
     """The CLI looks for it once a day, and no setting turns that off."""
     assert (await cloud.az("account show")).code == 0
-    assert {line.split()[1] for line in cloud.trap.asked} <= {"azcliprod.blob.core.windows.net:443"}
+    assert {line.split()[1] for line in cloud.trap.sent} <= {"azcliprod.blob.core.windows.net:443"}
 
 
-async def test_nothing_was_asked_that_the_simulator_does_not_know(cloud: Cloud) -> None:
+async def test_nothing_was_sent_that_the_simulator_does_not_know(cloud: Cloud) -> None:
     unknown = [f"{each.method} {each.path}" for each in cloud.arm.requests.select(kind="unknown")]
     assert unknown == []

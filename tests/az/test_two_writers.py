@@ -12,7 +12,7 @@ from simulator.az import login_commands
 from simulator.demo.ledger import Ledger
 from simulator.laptop import ROOT, CloudOptions, Laptop
 from tests.az.conftest import Cli, Trap, environment_of
-from tests.two_writers import GROUP, SCENARIOS, TwoWriters
+from tests.e2e.writers.two_writers import GROUP, SCENARIOS, TwoWriters
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

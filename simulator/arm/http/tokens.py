@@ -182,8 +182,10 @@ class IdentityEndpoint:
         return web.json_response(self._grant(resource, principal, client))
 
     def _grant(self, resource: str, principal: str, client: str) -> dict[str, Any]:
-        of = {"application": client or self._options.client_id, "resource": _FUNCTION_APP}
-        token = self._tokens.issue(resource, principal, tenant=self.tenant, **of)
+        application = client or self._options.client_id
+        token = self._tokens.issue(
+            resource, principal, tenant=self.tenant, application=application, resource=_FUNCTION_APP
+        )
         grant = {
             "access_token": token.value,
             "expires_on": str(int(token.expires.timestamp())),

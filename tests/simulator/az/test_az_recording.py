@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlencode
 
-from tests.az.recorder import Asked, read_recording
+from tests.az.recorder import CliRequest, read_recording
 from tests.az.scenery import furnish
 from tests.az.tour import TOUR
 from tests.simulator.conftest import Reply, Scene
@@ -25,44 +25,44 @@ class Replay:
         self._scene = scene
         self._given: dict[str, str] = {}
 
-    async def send(self, asked: Asked) -> Reply:
+    async def send(self, request: CliRequest) -> Reply:
         """The answer; a GET is repeated until it has the recorded status, and a poll until the operation has ended."""
-        reply = await self._send(asked)
-        for _ in range(_MOST_POLLS if asked.method == "GET" else 0):
-            if reply.status == asked.status and not _runs(asked, reply):
+        reply = await self._send(request)
+        for _ in range(_MOST_POLLS if request.method == "GET" else 0):
+            if reply.status == request.status and not _runs(request, reply):
                 break
             await self._scene.clock.advance(_POLL)
-            reply = await self._send(asked)
+            reply = await self._send(request)
         return reply
 
     async def end(self) -> None:
         """Let everything end that is under way."""
         await self._scene.clock.advance(3600)
 
-    async def _send(self, asked: Asked) -> Reply:
-        version = asked.query.get("api-version", "")
-        others = {name: value for name, value in asked.query.items() if name != "api-version"}
-        path = self._given.get(asked.path, asked.path) + (f"?{urlencode(others)}" if others else "")
-        text = asked.body if isinstance(asked.body, str) else None
-        body = None if asked.body is None or text else asked.body
-        reply = await self._scene.call(asked.method, path, body, version=version, text=text)
+    async def _send(self, request: CliRequest) -> Reply:
+        version = request.query.get("api-version", "")
+        others = {name: value for name, value in request.query.items() if name != "api-version"}
+        path = self._given.get(request.path, request.path) + (f"?{urlencode(others)}" if others else "")
+        text = request.body if isinstance(request.body, str) else None
+        body = None if request.body is None or text else request.body
+        reply = await self._scene.call(request.method, path, body, version=version, text=text)
         for name, word in (("Azure-AsyncOperation", "{operation}"), ("Location", "{location}")):
             if name in reply.headers:
                 self._given[word] = reply.headers[name]
         return reply
 
 
-def _runs(asked: Asked, reply: Reply) -> bool:
-    return asked.path == "{operation}" and reply.body["status"] not in ("Succeeded", "Failed", "Canceled")
+def _runs(request: CliRequest, reply: Reply) -> bool:
+    return request.path == "{operation}" and reply.body["status"] not in ("Succeeded", "Failed", "Canceled")
 
 
 async def test_the_cloud_answers_every_recorded_request_as_it_did(scene: Scene) -> None:
     furnish(scene.arm)
     replay = Replay(scene)
     for command, requests in read_recording(RECORDING):
-        for asked in requests:
-            reply = await replay.send(asked)
-            assert reply.status == asked.status, f"az {command}: {asked.method} {asked.path}: {reply.body}"
+        for request in requests:
+            reply = await replay.send(request)
+            assert reply.status == request.status, f"az {command}: {request.method} {request.path}: {reply.body}"
         if "--no-wait" not in command:
             await replay.end()
 

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from simulator.demo.ledger import Ledger
 from simulator.laptop import ROOT, SUBSCRIPTIONS, CloudOptions, Laptop
-from tests.two_writers import GROUP, SCENARIOS, TwoWriters, eventually
+from tests.e2e.writers.two_writers import GROUP, SCENARIOS, TwoWriters, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

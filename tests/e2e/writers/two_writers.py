@@ -84,7 +84,8 @@ class TwoWriters:
 
     def _spec(self, name: str, *, slow: bool = False) -> VmSpec:
         runs = (HandlerRun(seconds=self.slow * self.laptop.clock.scale), HandlerRun()) if slow else ()
-        return VmSpec(name=name, group=GROUP, image=_IMAGE, guest=_GUEST, runs=runs)
+        # `az vm update --set tags.x=y` works only on a VM that has tags
+        return VmSpec(name=name, group=GROUP, image=_IMAGE, guest=_GUEST, runs=runs, tags={"owner": "person"})
 
 
 async def by_hand_before_ours(world: TwoWriters) -> None:
