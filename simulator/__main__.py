@@ -81,6 +81,9 @@ def _arguments() -> argparse.Namespace:
     up.add_argument("--vms", type=_positive, default=0, metavar="N", help="create that many VMs once the host answers")
     up.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other VMs (default: 1)")
     up.add_argument("--write", metavar="FILE", help="write the settings there, as a local.settings.json")
+    up.add_argument(
+        "--az", default=".run/az.env", metavar="FILE", help="write there what a shell sources to use az (%(default)s)"
+    )
     commands.add_parser("trial", help="onboard one VM as `onboard extension test` asks on standard input")
     storm = commands.add_parser("storm", help="let a fleet be onboarded under faults and kills, and check what is left")
     storm.add_argument("--vms", type=_positive, default=200, metavar="N", help="size of the fleet (default: 200)")

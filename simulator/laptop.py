@@ -95,6 +95,8 @@ class Laptop:
             self.clock, seed=self.cloud_options.seed, publish=self._publish, options=self.cloud_options.options
         )
         self.arm.insights.workspaces.add(self.workspace.resource, self.workspace.id)
+        self.operator = self.arm.directory.add("operator")
+        """The person at the keyboard: the principal of `az`, another than the function app's."""
         self.endpoints: arm.Endpoints
         self._ending = AsyncExitStack()
 
@@ -127,6 +129,7 @@ class Laptop:
             "workspace key": self.workspace.key,
             "topic key": self.topic_key,
             "identity header": self.endpoints.identity_header,
+            "operator's secret": self.operator.secret,
             **person,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -30,8 +31,9 @@ class Exchange:
 
     @property
     def path(self) -> str:
-        """The path as it was sent."""
-        return self.caller.url.removeprefix(self.origin).partition("?")[0].removesuffix("/")
+        """The path as it was sent, without its empty parts."""
+        path = self.caller.url.removeprefix(self.origin).partition("?")[0]
+        return re.sub("/{2,}", "/", path).removesuffix("/")
 
     @property
     def expanded(self) -> bool:
