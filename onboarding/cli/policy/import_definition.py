@@ -1,36 +1,55 @@
 """`onboard policy import`: convert an Azure Policy definition or initiative to policy files of this project.
 
-Comments at the top of a file, and standard error, name what could not be converted. An initiative holds only the ids of
-its definitions, so these are looked up in a folder of definition files.
+Of a definition, comments at the top of the file, and standard error, name what could not be converted. Of an initiative
+a report says of every member what it became, or why it became nothing; an initiative holds only the ids of its
+definitions, so these are looked up in files. Exit codes: 0 done, also where members are left out on purpose; 1 where a
+definition is missing or wrong, or a member needs a value; 2 bad input.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from copy import replace
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from onboarding.cli.command_list import add_action
-from onboarding.cli.io import BadInput, Commands, write_text
+from onboarding.cli.io import BadInput, Commands, as_json, write_text
 from onboarding.cli.policy.definition_input import load_kept
-from onboarding.cli.policy.policy_input import policy_folder, read_parameters
+from onboarding.cli.policy.import_output import (
+    as_yaml,
+    free_name,
+    make_folder,
+    renamed,
+    report,
+    write_entry,
+)
+from onboarding.cli.policy.initiative_input import definition_folders, keys_of, read_members
+from onboarding.cli.policy.policy_input import Source, policy_folder, read_parameters, read_source
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
-from onboarding.domain.catalog.setting_schema import SettingSchema
-from onboarding.domain.json_access import printable
-from onboarding.domain.policy.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
+from onboarding.domain.catalog.entry_skeleton import entry_skeleton, os_named
+from onboarding.domain.json_access import mapping, printable
+from onboarding.domain.policy.conditions import ConditionError, Undecided
 from onboarding.domain.policy.definitions.definition import Definition, read_kept
 from onboarding.domain.policy.definitions.definition_forms import Kept, spelled
 from onboarding.domain.policy.definitions.definition_import import Imported, import_definition
+from onboarding.domain.policy.definitions.initiative import (
+    PolicyAssignment,
+    check_known,
+    definition_key,
+    members_of,
+    read_assignment,
+)
+from onboarding.domain.policy.definitions.initiative_import import ImportedSet, import_initiative
+from onboarding.domain.policy.definitions.policy_settings import with_booleans
 from onboarding.loading.policy_folder import load_catalogue_of
 
 _MAX_NAME: Final = 64
+_REPORTS: Final = ("table", "json", "csv")
 
 
 def add(actions: Commands) -> None:
@@ -39,23 +58,48 @@ def add(actions: Commands) -> None:
     parser.add_argument(
         "-o", "--out", metavar="OUT", help="file to write, or folder for an initiative (default: stdout)"
     )
-    parser.add_argument("--parameters", metavar="JSON", help="values of its parameters, or @FILE")
+    add_values(parser)
+    parser.add_argument("--dry-run", action="store_true", help="write nothing, and print the report of an initiative")
     parser.add_argument(
-        "--definitions", metavar="DIR", help="folder of an initiative's definitions (default: that of FILE)"
+        "--report",
+        choices=_REPORTS,
+        help="form of an initiative's report; it is on stdout with --out or --dry-run (default: table)",
     )
     parser.set_defaults(run=run)
 
 
+def add_values(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say which values and definitions an initiative has."""
+    parser.add_argument("--parameters", metavar="JSON", help="values of its parameters, or @FILE")
+    parser.add_argument(
+        "--parameter",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="value of one parameter, as text or JSON; may be given several times",
+    )
+    parser.add_argument(
+        "--assignment", metavar="FILE", help="an assignment of it: its parameters, scope, overrides and enforcement"
+    )
+    parser.add_argument(
+        "--definitions",
+        metavar="FOLDER",
+        action="append",
+        default=[],
+        help="folder with an initiative's definitions, searched with all its folders; may be given several times"
+        " (default: that of FILE, and definitions/ there)",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
-    values = read_parameters(args.parameters)
+    assignment = read_assignment_file(args.assignment)
+    values = given_values(args, assignment)
     source, kept = load_kept(args.file, values)
+    if any(each.is_initiative for each in kept):
+        return _import_initiatives(args, source, kept, values, assignment)
     entries = load_catalogue_of(Path(policy_folder(os.environ))).entries
-    if len(kept) > 1 or kept[0].is_initiative:
-        folder = Path(args.definitions) if args.definitions else Path(args.file).parent
-        if not any(_members_of(each) for each in kept if each.is_initiative) and len(kept) == 1:
-            fix = "give an initiative with members"
-            raise source.error("policyDefinitions", "the initiative has no members", fix)
-        return _write_all(_import_all(kept, values, folder, entries), args.out)
+    if len(kept) > 1:
+        return _write_all(_import_all(kept, values, entries), None if args.dry_run else args.out)
     try:
         definition = _with_name(read_kept(kept[0]), Path(args.file))
     except ConditionError as error:
@@ -64,8 +108,151 @@ def run(args: argparse.Namespace) -> int:
         imported = _import(definition, values, entries)
     except ConditionError as error:
         raise source.error(error.place, error.problem, error.fix) from error
-    _write(imported, Path(args.out) if args.out else None)
+    _write(imported, Path(args.out) if args.out and not args.dry_run else None, entries)
     return 0
+
+
+def read_assignment_file(path: str | None) -> PolicyAssignment | None:
+    if not path:
+        return None
+    source = read_source(path, with_comments=True)
+    try:
+        return read_assignment(source.data)
+    except ConditionError as error:
+        raise source.error("", error.problem, error.fix) from error
+
+
+def given_values(args: argparse.Namespace, assignment: PolicyAssignment | None) -> dict[str, Any]:
+    """The values of --assignment, --parameters and --parameter; what is said later counts."""
+    values = dict(assignment.parameters) if assignment else {}
+    given = [read_parameters(args.parameters), *(dict([_pair(text)]) for text in args.parameter)]
+    for each in given:
+        folded = {name.lower() for name in each}
+        values = {name: value for name, value in values.items() if name.lower() not in folded} | {
+            name: mapping(value)["value"] if isinstance(value, dict) and set(value) == {"value"} else value
+            for name, value in each.items()
+        }
+    return values
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise BadInput("--parameter", f"'{printable(text)}' is no parameter", "write --parameter name=value")
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError:
+        return name.strip(), value
+
+
+def _import_initiatives(
+    args: argparse.Namespace,
+    source: Source,
+    kept: tuple[Kept, ...],
+    values: Mapping[str, Any],
+    assignment: PolicyAssignment | None,
+) -> int:
+    """The policies of every initiative in the file, and of the definitions that belong to none."""
+    out = None if args.dry_run else args.out
+    folder = make_folder(out) if out else None
+    entries = dict(load_catalogue_of(folder or Path(policy_folder(os.environ))).entries)
+    results = initiatives_of(args, source, kept, values, assignment, entries)
+    wrong = 0
+    taken: set[str] = set()
+    forms = []
+    for head, found in results:
+        result = found
+        written: list[Path] = []
+        if folder:
+            names = {str(policy["name"]): free_name(folder, policy, taken) for policy in result.policies}
+            result = renamed(result, names)
+            written = _write_set(folder, result, head)
+        elif not args.dry_run:
+            for policy in result.policies:
+                sys.stdout.write(f"---\n{as_yaml(policy)}")
+        to_fix = [member for member in result.members if member.reason and member.fix and not member.effect]
+        missing = [each for each in to_fix if _can_be_given(each.reason)]
+        wrong += len(missing)
+        for member in missing:
+            print(printable(f"{member.reference}: {member.reason}; {member.fix}"), file=sys.stderr)
+        forms.append(report(args.report or "table", result, head, written))
+    print("\n".join(forms), file=sys.stdout if folder or args.dry_run else sys.stderr)
+    alone = tuple(each for each in kept if not each.is_initiative)
+    named = {each.key for one in kept if one.is_initiative for each in members_of(one)}
+    rest = tuple(each for each in alone if not keys_of(each) & named)
+    return max(1 if wrong else 0, _write_all(_import_all(rest, values, entries), out) if rest else 0)
+
+
+def _can_be_given(reason: str) -> bool:
+    """Whether the member is left out for something that is missing or wrong, not for what it is."""
+    return reason.startswith(("definition ", "cannot be imported", "it cannot be imported", "its conditions need"))
+
+
+def initiatives_of(
+    args: argparse.Namespace,
+    source: Source,
+    kept: tuple[Kept, ...],
+    values: Mapping[str, Any],
+    assignment: PolicyAssignment | None,
+    entries: Mapping[str, CatalogueEntry],
+) -> list[tuple[str, ImportedSet]]:
+    """Each initiative of a file by name, with what became of it."""
+    initiatives = tuple(each for each in kept if each.is_initiative)
+    folders = definition_folders(args.file, args.definitions)
+    own: dict[str, Definition] = {}
+    results = []
+    try:
+        check_known(initiatives, values)
+        for each in kept:
+            if not each.is_initiative:
+                own |= dict.fromkeys(keys_of(each), read_kept(each))
+        for each in initiatives:
+            if not members_of(each):
+                place = each.properties_place
+                raise ConditionError(
+                    f"{place}.policyDefinitions" if place else "policyDefinitions",
+                    "the initiative has no members",
+                    "give an initiative with members",
+                )
+            name = str(each.properties.get("displayName") or each.name or Path(args.file).stem)
+            members = read_members(each, values, own, folders, assignment)
+            results.append((name, _in_scope(import_initiative(members, entries, each.name or name), assignment)))
+    except ConditionError as error:
+        raise source.error(error.place, error.problem, error.fix) from error
+    return results
+
+
+def _in_scope(result: ImportedSet, assignment: PolicyAssignment | None) -> ImportedSet:
+    if assignment is None:
+        return result
+    scope = {"scope": [assignment.scope] if assignment.scope else []}
+    not_scopes = {"notScopes": list(assignment.not_scopes)} if assignment.not_scopes else {}
+    return replace(result, policies=tuple({**policy, **scope, **not_scopes} for policy in result.policies))
+
+
+def _write_set(folder: Path, result: ImportedSet, head: str) -> list[Path]:
+    written = []
+    for entry in result.entries:
+        path = write_entry(folder, entry, head)
+        written += [path] if path else []
+    notes = {
+        each.policy: [note for note in member.notes]
+        for member in result.members
+        for each in member.becomes
+        if each.step == "extension"
+    }
+    for policy in result.policies:
+        path = folder / f"{policy['name']}.yaml"
+        members = [
+            f"{member.reference}: {each.step}"
+            for member in result.members
+            for each in member.becomes
+            if each.policy == policy["name"]
+        ]
+        lines = [f"From the initiative {head}:", *(f"  {line}" for line in members), *notes.get(policy["name"], [])]
+        write_text(path, as_yaml(policy, lines))
+        written.append(path)
+    return written
 
 
 def _with_name(definition: Definition, path: Path) -> Definition:
@@ -88,44 +275,47 @@ def _import(definition: Definition, values: Mapping[str, Any], entries: Mapping[
     entry = entries.get(imported.policy["extension"])
     if entry is None or "settings" not in imported.policy:
         return imported
-    settings = _with_booleans(entry.settings, imported.policy["settings"])
+    settings = with_booleans(entry.settings, imported.policy["settings"])
     return replace(imported, policy={**imported.policy, "settings": settings})
 
 
-def _with_booleans(schema: SettingSchema, value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _with_booleans(schema.at(name), each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_with_booleans(schema.each_item, each) for each in value]
-    return str(value).lower() == "true" if schema.kind == "boolean" else value
-
-
-def _write(imported: Imported, path: Path | None) -> None:
-    head = "".join(f"# {printable(note)}\n" for note in imported.notes)
-    body = yaml.safe_dump(dict(imported.policy), sort_keys=False, allow_unicode=True, width=120)
-    if not body.replace("\n", "").isprintable():
-        body = yaml.safe_dump(dict(imported.policy), sort_keys=False, width=120)  # escapes what is not ASCII
-    text = head + body
+def _write(imported: Imported, path: Path | None, entries: Mapping[str, CatalogueEntry]) -> None:
+    text = as_yaml(imported.policy, imported.notes)
     if path is None:
         sys.stdout.write(text)
         return
     write_text(path, text)
-    for note in imported.notes:
+    notes = [*imported.notes, *_own_entry(imported, path.parent, entries)]
+    for note in notes:
         print(printable(f"{imported.policy['name']}: {note}"), file=sys.stderr)
 
 
+def _own_entry(imported: Imported, folder: Path, entries: Mapping[str, CatalogueEntry]) -> Iterator[str]:
+    """Write an entry for the extension of a policy that the catalogue lacks, beside the policy."""
+    found = imported.extension
+    if found is None or imported.policy["extension"] in entries or "FILL-IN" in (found.publisher, found.type):
+        return
+    entry = entry_skeleton(
+        found.publisher,
+        found.type,
+        os_named(found.type, found.publisher),
+        version=found.version,
+        resource_name=found.name,
+        automatic_upgrade=found.enable_automatic_upgrade,
+        minor_upgrades=found.auto_upgrade_minor_version,
+        settings=found.settings,
+        protected_settings=found.protected_settings,
+    )
+    if (written := write_entry(folder, entry, str(imported.policy["name"]))) is not None:
+        yield f"extension: {written} was made from the definition's template; complete it"
+
+
 def _write_all(members: Iterator[tuple[str, Imported | str]], out: str | None) -> int:
-    """Write every definition of a list or an initiative, each under its own name. Definitions that cannot be written
-    are reported, and the exit code is 1."""
+    """Write every definition of a list, each under its own name. Definitions that cannot be written are reported, and
+    the exit code is 1."""
     missing = 0
     taken: set[str] = set()
-    folder = Path(out) if out else None
-    try:
-        if folder:
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        problem = f"the folder cannot be made: {error.strerror}"
-        raise BadInput(str(folder), problem, "name a folder, which several policies need") from error
+    folder = make_folder(out) if out else None
     for reference, member in members:
         if isinstance(member, str):
             missing += 1
@@ -134,7 +324,7 @@ def _write_all(members: Iterator[tuple[str, Imported | str]], out: str | None) -
         if folder is None:
             sys.stdout.write("---\n")
         member = _renamed(member, taken)
-        _write(member, folder / f"{member.policy['name']}.yaml" if folder else None)
+        _write(member, folder / f"{member.policy['name']}.yaml" if folder else None, {})
     return 1 if missing else 0
 
 
@@ -150,121 +340,14 @@ def _renamed(imported: Imported, taken: set[str]) -> Imported:
 
 
 def _import_all(
-    kept: tuple[Kept, ...], values: Mapping[str, Any], folder: Path, entries: Mapping[str, CatalogueEntry]
+    kept: tuple[Kept, ...], values: Mapping[str, Any], entries: Mapping[str, CatalogueEntry]
 ) -> Iterator[tuple[str, Imported | str]]:
-    """The members of the initiatives, then the definitions that belong to no initiative."""
-    own: dict[str, Definition] = {}
-    alone: list[tuple[str, Definition]] = []
+    """The definitions of a list."""
     for each in kept:
-        if each.is_initiative:
-            continue
         try:
             definition = read_kept(each)
-        except ConditionError as error:
-            yield each.name or each.place, f"cannot be imported: {error}"
-            continue
-        alone.append((each.name or each.place, definition))
-        own |= dict.fromkeys(_keys(definition), definition)
-    named: set[str] = set()
-    for each in kept:
-        if each.is_initiative:
-            named |= {_key(member) for member in _members_of(each)}
-            yield from _members(each, values, {**_in_folder(folder), **own}, folder, entries)
-    for name, definition in alone:
-        if not _keys(definition) & named:
             known = {key.lower() for key in definition.parameters}
             given = {key: value for key, value in values.items() if key.lower() in known}
-            yield name, _imported(definition, given, entries)
-
-
-def _imported(
-    definition: Definition, values: Mapping[str, Any], entries: Mapping[str, CatalogueEntry]
-) -> Imported | str:
-    try:
-        return _import(definition, values, entries)
-    except (ConditionError, Undecided) as error:
-        return f"cannot be imported: {error}"
-
-
-def _members_of(initiative: Kept) -> list[Mapping[str, Any]]:
-    listed = initiative.properties.get("policyDefinitions")
-    return (
-        [spelled(member) if isinstance(member, Mapping) else {} for member in listed]
-        if isinstance(listed, list)
-        else []
-    )
-
-
-def _members(
-    initiative: Kept,
-    values: Mapping[str, Any],
-    known: Mapping[str, Definition],
-    folder: Path,
-    entries: Mapping[str, CatalogueEntry],
-) -> Iterator[tuple[str, Imported | str]]:
-    """Each definition with the values that the initiative passes to it, or why it cannot be imported."""
-    given = _set_values(initiative.properties.get("parameters"), values)
-    for number, member in enumerate(_members_of(initiative)):
-        id_ = str(member.get("policyDefinitionId", ""))
-        reference = str(member.get("policyDefinitionReferenceId") or id_ or f"policyDefinitions[{number}]")
-        definition = known.get(_key(member))
-        if definition is None:
-            yield reference, f"definition {id_} is not in {folder}; put its file there, or name the folder"
-            continue
-        try:
-            passed = _passed(member.get("parameters"), given)
-        except ConditionError as error:
-            yield reference, f"cannot be imported: {error}"
-            continue
-        yield reference, _imported(definition, passed, entries)
-
-
-def _key(member: Mapping[str, Any]) -> str:
-    """The name of a definition: the end of its id, or the last text of the template expression that makes the id."""
-    id_ = str(member.get("policyDefinitionId", ""))
-    texts = re.findall(r"'([^']*)'", id_) if id_.startswith("[") else []
-    return (texts[-1] if texts else id_).rpartition("/")[2].lower()
-
-
-def _in_folder(folder: Path) -> dict[str, Definition]:
-    return {key: definition for definition in _definitions(folder) for key in _keys(definition)}
-
-
-def _definitions(folder: Path) -> Iterator[Definition]:
-    for path in sorted(folder.glob("*.json")):
-        try:
-            _, kept = load_kept(str(path), quiet=True)
-        except BadInput:
-            continue  # the folder may hold other files
-        for each in kept:
-            try:
-                yield read_kept(each)
-            except ConditionError:
-                continue  # an initiative, or a definition that no member may need
-
-
-def _keys(definition: Definition) -> set[str]:
-    return {definition.name.lower(), definition.id.rpartition("/")[2].lower()} - {""}
-
-
-def _set_values(specs: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    specs = specs if isinstance(specs, dict) else {}
-    given = {name.lower(): value for name, value in values.items()}
-    return {
-        name: given.get(
-            name.lower(), spelled(spec).get("defaultValue", NOT_GIVEN) if isinstance(spec, dict) else NOT_GIVEN
-        )
-        for name, spec in specs.items()
-    }
-
-
-def _passed(parameters: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that the initiative passes on. Where it has no value, the default of the definition applies."""
-    passed = {}
-    for name, wrapped in (parameters if isinstance(parameters, dict) else {}).items():
-        value = wrapped.get("value") if isinstance(wrapped, dict) else wrapped
-        try:
-            passed[name] = compile_template(value, given, f"parameters.{name}").of(Resource({}))
-        except Undecided:
-            continue
-    return passed
+            yield each.name or each.place, _import(definition, given, entries)
+        except (ConditionError, Undecided) as error:
+            yield each.name or each.place, f"cannot be imported: {error}"

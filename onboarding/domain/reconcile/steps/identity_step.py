@@ -34,6 +34,7 @@ class IdentityUse(StrEnum):
     """Which identity serves."""
 
     ANY = "any"  # whatever is there
+    SOLE = "sole"  # a user-assigned one that is the machine's only identity; else the one that the policy adds
     ADDED = "added"  # only the one that the policy adds
 
 
@@ -45,7 +46,8 @@ class IdentityNeed(FileMapping, frozen=True):
     use: Annotated[
         IdentityUse,
         Meta(
-            description="Which identity serves: any that is there, or only the one that the policy adds.",
+            description="Which identity serves: any that is there; sole, a user-assigned one that is the only one there, or"
+            " else the one that the policy adds; added, only the one that the policy adds.",
             extra={"one": "use", "many": "uses"},
         ),
     ] = IdentityUse.ANY
@@ -65,7 +67,7 @@ class IdentityNeed(FileMapping, frozen=True):
     ] = False
 
     def __post_init__(self) -> None:
-        if self.use is IdentityUse.ADDED and self.add in ("", NONE):
+        if self.use is not IdentityUse.ANY and self.add in ("", NONE):
             raise Refused("add", "the policy uses only the identity that it adds, and adds none", "name one, or system")
         if self.add not in ("", NONE, SYSTEM) and not self.add.startswith(("/subscriptions/", "{")):
             problem = f"{as_written(self.add)} is not an identity"
@@ -178,6 +180,8 @@ def _fit(
     if need.use is IdentityUse.ANY and union:
         chosen = _chosen(union, wanted)
         return Fit(union[chosen], there=chosen in has.names)
+    if need.use is IdentityUse.SOLE and len(union) == 1 and SYSTEM not in union:
+        return Fit(next(iter(union.values())), there=next(iter(union)) in has.names)
     if wanted in union and wanted:
         return Fit(union[wanted], there=wanted in has.names)
     if need.add in ("", NONE):

@@ -1,0 +1,132 @@
+"""Reads an initiative's members: their definitions are in the same file, beside it, in `definitions/`, or in the folders
+that a person names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from onboarding.cli.io import BadInput
+from onboarding.cli.policy.definition_input import load_kept
+from onboarding.domain.policy.conditions import ConditionError
+from onboarding.domain.policy.definitions.definition import Definition, read_kept
+from onboarding.domain.policy.definitions.definition_forms import Kept
+from onboarding.domain.policy.definitions.initiative import (
+    MemberReference,
+    PolicyAssignment,
+    members_of,
+    passed_values,
+    set_values,
+)
+from onboarding.domain.policy.definitions.initiative_import import SetMember
+
+_BESIDE = "definitions"
+
+
+def definition_folders(file: str, named: Sequence[str]) -> list[Path]:
+    """The folders to look in. Raises BadInput for one that a person names and that is not there."""
+    for name in named:
+        if not Path(name).is_dir():
+            raise BadInput(name, "there is no such folder", "name a folder with definition files")
+    parent = Path(file).parent
+    return [*map(Path, named), *([] if named else [parent, parent / _BESIDE])]
+
+
+def read_members(
+    initiative: Kept,
+    values: Mapping[str, Any],
+    own: Mapping[str, Definition],
+    folders: Sequence[Path],
+    assignment: PolicyAssignment | None = None,
+) -> list[SetMember]:
+    """The members with their definitions and values. Raises ConditionError for values that the initiative refuses."""
+    given = set_values(initiative, values)
+    references = members_of(initiative)
+    found = find_definitions({each.key for each in references} - own.keys(), folders) | dict(own)
+    return [_member(each, found.get(each.key), given, folders, assignment) for each in references]
+
+
+def _member(
+    named: MemberReference,
+    definition: Definition | ConditionError | None,
+    given: Mapping[str, Any],
+    folders: Sequence[Path],
+    assignment: PolicyAssignment | None,
+) -> SetMember:
+    if not isinstance(definition, Definition):
+        if definition is not None:
+            return SetMember(named.reference, named.definition_id, None, {}, f"cannot be imported: {definition}")
+        where = " or ".join(dict.fromkeys(str(folder) for folder in folders))
+        problem = f"definition {named.definition_id} is not in {where}"
+        target = Path(folders[-1]) / f"{named.key}.json"
+        fix = f"az policy definition show --name {named.key} > {target}"
+        return SetMember(named.reference, named.definition_id, None, {}, problem, fix)
+    try:
+        values = passed_values(named, given)
+        if assignment is not None:
+            values |= _effect_of(named, definition, values, assignment)
+    except ConditionError as error:
+        return SetMember(named.reference, named.definition_id, None, {}, f"cannot be imported: {error}")
+    return SetMember(named.reference, named.definition_id, definition, values)
+
+
+def _effect_of(
+    named: MemberReference, definition: Definition, values: Mapping[str, Any], assignment: PolicyAssignment
+) -> dict[str, Any]:
+    """The effect that the assignment gives the member instead of its own: by an override, or as it is not enforced."""
+    name = next((each for each in definition.parameters if each.lower() == "effect"), "")
+    if not name:
+        return {}
+    effect = assignment.effects.get(named.reference.lower(), assignment.effects.get("", ""))
+    wanted = str(effect or values.get(name) or definition.parameters[name].default)
+    if not assignment.enforced and wanted.lower() == "deployifnotexists":
+        wanted = next((str(e) for e in definition.parameters[name].allowed if str(e).lower() == "auditifnotexists"), wanted)
+    return {name: wanted} if effect or not assignment.enforced else {}
+
+
+def find_definitions(wanted: set[str], folders: Sequence[Path]) -> dict[str, Definition | ConditionError]:
+    """The definitions of these names, in lower case. Files that have such a name are read first; of the others those
+    that mention one of the names still wanted. A folder that a person names is searched with all its folders."""
+    found: dict[str, Definition | ConditionError] = {}
+    for folder in folders:
+        paths = sorted(folder.rglob("*.json") if folder.name else folder.glob("*.json")) if folder.is_dir() else []
+        for path in sorted(paths, key=lambda path: path.stem.lower() not in wanted):
+            missing = wanted - found.keys()
+            if not missing:
+                return found
+            if path.stem.lower() in missing or _mentions(path, missing):
+                for key, definition in _definitions(path):
+                    if key in missing:
+                        found.setdefault(key, definition)
+    return found
+
+
+def _mentions(path: Path, names: set[str]) -> bool:
+    try:
+        text = path.read_bytes().decode("utf-8", "replace").lower()
+    except OSError:
+        return False
+    return any(name in text for name in names)
+
+
+def _definitions(path: Path) -> Iterator[tuple[str, Definition | ConditionError]]:
+    try:
+        _, kept = load_kept(str(path), quiet=True)
+    except BadInput:
+        return  # the folder may hold other files
+    for each in kept:
+        if each.is_initiative:
+            continue
+        try:
+            definition: Definition | ConditionError = read_kept(each)
+        except ConditionError as error:
+            definition = error
+        for key in keys_of(each, path):
+            yield key, definition
+
+
+def keys_of(kept: Kept, path: Path | None = None) -> set[str]:
+    """The names by which members may refer to a definition, in lower case."""
+    names = {str(kept.whole.get(key, "")).rpartition("/")[2].lower() for key in ("name", "id")} - {""}
+    return names or ({path.stem.lower()} if path else set())
