@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from onboarding.cli.command_list import add_action
-from onboarding.cli.io import BadInput, Commands, as_json, write_text
+from onboarding.cli.io import BadInput, Commands, write_text
 from onboarding.cli.policy.definition_input import load_kept
 from onboarding.cli.policy.import_output import (
     as_yaml,
@@ -35,12 +35,11 @@ from onboarding.domain.catalog.entry_skeleton import entry_skeleton, os_named
 from onboarding.domain.json_access import mapping, printable
 from onboarding.domain.policy.conditions import ConditionError, Undecided
 from onboarding.domain.policy.definitions.definition import Definition, read_kept
-from onboarding.domain.policy.definitions.definition_forms import Kept, spelled
+from onboarding.domain.policy.definitions.definition_forms import Kept
 from onboarding.domain.policy.definitions.definition_import import Imported, import_definition
 from onboarding.domain.policy.definitions.initiative import (
     PolicyAssignment,
     check_known,
-    definition_key,
     members_of,
     read_assignment,
 )
@@ -236,7 +235,7 @@ def _write_set(folder: Path, result: ImportedSet, head: str) -> list[Path]:
         path = write_entry(folder, entry, head)
         written += [path] if path else []
     notes = {
-        each.policy: [note for note in member.notes]
+        each.policy: list(member.notes)
         for member in result.members
         for each in member.becomes
         if each.step == "extension"

@@ -1,4 +1,4 @@
-"""Writes what an import made: the policy files, entries for extensions that the catalogue lacks, and the report on every
+"""Writes what an import made: policy files, entries for extensions that the catalogue lacks, and the report on every
 member."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads an initiative's members: their definitions are in the same file, beside it, in `definitions/`, or in the folders
+"""Reads an initiative's members: their definitions are in the same file, beside it, in `definitions/`, or in folders
 that a person names."""
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from onboarding.domain.policy.definitions.initiative import (
     MemberReference,
     PolicyAssignment,
     members_of,
+    names_in,
     passed_values,
     set_values,
 )
@@ -59,7 +60,7 @@ def _member(
             return SetMember(named.reference, named.definition_id, None, {}, f"cannot be imported: {definition}")
         where = " or ".join(dict.fromkeys(str(folder) for folder in folders))
         problem = f"definition {named.definition_id} is not in {where}"
-        target = Path(folders[-1]) / f"{named.key}.json"
+        target = folders[0] / f"{named.key}.json"
         fix = f"az policy definition show --name {named.key} > {target}"
         return SetMember(named.reference, named.definition_id, None, {}, problem, fix)
     try:
@@ -68,7 +69,7 @@ def _member(
             values |= _effect_of(named, definition, values, assignment)
     except ConditionError as error:
         return SetMember(named.reference, named.definition_id, None, {}, f"cannot be imported: {error}")
-    return SetMember(named.reference, named.definition_id, definition, values)
+    return SetMember(named.reference, named.definition_id, definition, values, names=names_in(named))
 
 
 def _effect_of(
@@ -81,7 +82,9 @@ def _effect_of(
     effect = assignment.effects.get(named.reference.lower(), assignment.effects.get("", ""))
     wanted = str(effect or values.get(name) or definition.parameters[name].default)
     if not assignment.enforced and wanted.lower() == "deployifnotexists":
-        wanted = next((str(e) for e in definition.parameters[name].allowed if str(e).lower() == "auditifnotexists"), wanted)
+        wanted = next(
+            (str(e) for e in definition.parameters[name].allowed if str(e).lower() == "auditifnotexists"), wanted
+        )
     return {name: wanted} if effect or not assignment.enforced else {}
 
 

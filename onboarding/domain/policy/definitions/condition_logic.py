@@ -55,8 +55,8 @@ def unbound_parameters(source: Any) -> tuple[str, ...]:
 
 
 def reduced(source: Any, drop: Choose = lambda leaf: False, *, inverted: bool = False) -> Reduced:
-    """What is left of a bound condition for VMs, without the leaves to `drop`: without them it holds for more VMs, never
-    for fewer. `inverted`: the condition stands inside a `not`."""
+    """What is left of a bound condition for VMs, without the leaves to `drop`: so it holds for more VMs, never for
+    fewer. `inverted`: the condition stands inside a `not`."""
     kind, key = _kind(source)
     if kind in ("allof", "anyof"):
         parts = source[key] if isinstance(source[key], list) else []
@@ -152,7 +152,8 @@ def holds(source: Reduced, body: Mapping[str, Any]) -> bool | None:
     if isinstance(source, bool):
         return source
     try:
-        evaluation = compile_condition(source, {}).evaluate(Resource(body))
+        missing = dict.fromkeys(unbound_parameters(source), NOT_GIVEN)
+        evaluation = compile_condition(source, missing).evaluate(Resource(body))
     except ConditionError:
         return None
     return evaluation.matched if evaluation.decided else None
@@ -192,7 +193,7 @@ def _bound_text(source: str, values: Mapping[str, Any]) -> Any:
         return source
     known = {fold(name): value for name, value in values.items()}
     try:
-        template = compile_template(source, {name: value for name, value in values.items()}, "rule")
+        template = compile_template(source, values, "rule")
         if template.value.constant:
             value = template.of(_VM)
             return f"[{value}" if isinstance(value, str) and value.startswith("[") and value.endswith("]") else value

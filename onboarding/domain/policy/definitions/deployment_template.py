@@ -44,7 +44,10 @@ _SUBSCRIPTION, _GROUP = "\0subscription\0", "\0group\0"
 _MACHINE_ID = re.compile(
     f"/subscriptions/{_SUBSCRIPTION}/resourceGroups/{_GROUP}/providers/{VM_TYPE}/{{machine.name}}", re.IGNORECASE
 )
-_IDENTITY = re.compile(r"/providers/microsoft\.managedidentity/userassignedidentities/|userAssigned\w*Identit", re.IGNORECASE)
+_IDENTITY = re.compile(
+    r"/providers/microsoft\.managedidentity/userassignedidentities/|userAssigned\w*Identit|^\{\w*IDENTIT\w*\}$",
+    re.IGNORECASE,
+)
 _OF_AN_IDENTITY = "managedidentity"  # the key of settings that say which identity an agent takes
 _NOTHING = Resource({})
 _NO_VARIABLES: Mapping[str, Any] = {}
@@ -101,7 +104,8 @@ def template_resources(details: Mapping[str, Any], given: Mapping[str, Any]) -> 
 def _passed(properties: Mapping[str, Any], names: Names) -> dict[str, Any]:
     """The values that a deployment passes to its template."""
     return {
-        name: computed(mapping(value).get("value"), names) for name, value in mapping(properties.get("parameters")).items()
+        name: computed(mapping(value).get("value"), names)
+        for name, value in mapping(properties.get("parameters")).items()
     }
 
 
@@ -130,8 +134,8 @@ class Names:
     variables: Mapping[str, Any]
     parameters: Mapping[str, Any]
     template: bool = False  # there is a template, and not only a resource
-    machine: bool = False  # what is said of the machine becomes one of our templates
     budget: Budget = field(default_factory=lambda: Budget(_STEPS), repr=False, compare=False)
+    machine: bool = False  # what is said of the machine becomes one of our templates
 
 
 class _Open(Exception):
@@ -159,7 +163,10 @@ def _extension(resource: Mapping[str, Any], names: Names, settings_for_open: boo
         still_open.append(f"{key}: {source} is not known here; {fix}")
         return known or "FILL-IN"
 
-    automatic, minor = computed(properties.get("enableautomaticupgrade"), names), properties.get("autoupgrademinorversion")
+    automatic, minor = (
+        computed(properties.get("enableautomaticupgrade"), names),
+        properties.get("autoupgrademinorversion"),
+    )
     return TemplateExtension(
         publisher=str(read("publisher", properties.get("publisher"))),
         type=str(read("type", properties.get("type"))),

@@ -14,6 +14,7 @@ from onboarding.domain.json_access import items, mapping, text
 from onboarding.domain.policy.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
 from onboarding.domain.policy.definitions.definition_forms import Kept, spelled
 
+_ONE_PARAMETER = re.compile(r"\[\s*parameters\(\s*'([^']*)'\s*\)\s*\]", re.IGNORECASE)
 _OVERRIDES_EFFECT = "policyeffect"
 _MEMBERS = "policydefinitionreferenceid"
 
@@ -94,12 +95,24 @@ def passed_values(member: MemberReference, given: Mapping[str, Any]) -> dict[str
     return passed
 
 
+def names_in(member: MemberReference) -> dict[str, str]:
+    """The initiative's name of each parameter of the member whose value is one of the initiative's parameters."""
+    found = {}
+    for name, wrapped in member.parameters.items():
+        value = wrapped.get("value") if isinstance(wrapped, Mapping) else wrapped
+        if isinstance(value, str) and (only := _ONE_PARAMETER.fullmatch(value)):
+            found[name] = only[1]
+    return found
+
+
 def read_assignment(raw: object) -> PolicyAssignment:
     """An assignment, as `az policy assignment show` and REST print it, or an ARM resource. Raises ConditionError."""
     whole = _folded(raw)
     inner = _folded(whole.get("properties")) or whole
     if "policydefinitionid" not in inner:
-        raise ConditionError("assignment", "this is no policy assignment", "give what `az policy assignment show` prints")
+        raise ConditionError(
+            "assignment", "this is no policy assignment", "give what `az policy assignment show` prints"
+        )
     parameters = {
         name: value["value"] if isinstance(value, Mapping) and "value" in value else value
         for name, value in mapping(inner.get("parameters")).items()
@@ -125,10 +138,14 @@ def _effects(overrides: Any) -> Iterator[tuple[str, str]]:
             str(reference).lower()
             for each in selectors
             if text(each.get("kind")).lower() == _MEMBERS
-            for reference in (each.get("in") if isinstance(each.get("in"), list) else [])
+            for reference in _listed(each.get("in"))
         ]
         for reference in named or [""]:
             yield reference, text(words.get("value"))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _folded(raw: object) -> dict[str, Any]:

@@ -54,6 +54,7 @@ _EFFECTS: Final = {
     "disabled": "disabled",
 }
 _MAX_NAME: Final = 64
+_BEHIND: Final = ("", "then-", "zz-")  # what puts a name behind others
 _PLACES: Final = ("location", "tags", "identity.", "id", "name")  # what a condition may ask beside the kind of machine
 
 
@@ -66,6 +67,7 @@ class SetMember(Struct, frozen=True):
     values: Mapping[str, Any]  # that the initiative passes to it
     problem: str = ""  # why it cannot be read; empty if it can
     fix: str = ""
+    names: Mapping[str, str] = {}  # of its parameters, in the initiative
 
 
 class Becomes(Struct, frozen=True):
@@ -142,9 +144,7 @@ def import_initiative(
 
 
 class _Import:
-    def __init__(
-        self, members: Sequence[SetMember], catalogue: Mapping[str, CatalogueEntry], initiative: str
-    ) -> None:
+    def __init__(self, members: Sequence[SetMember], catalogue: Mapping[str, CatalogueEntry], initiative: str) -> None:
         self._members = members
         self._initiative = initiative
         self._handlers = [
@@ -173,7 +173,7 @@ class _Import:
         return wanted
 
     def _extensions(self) -> dict[int, tuple[_Handler, ...]]:
-        """The extension members by number, with the extensions that each may install. Those that name a type come first:
+        """The extension members by number, with the extensions that each may install. Those that name a type go first:
         others look among their extensions too."""
         numbers = [n for n, wanted in enumerate(self._wanted) if isinstance(wanted, ExtensionMember)]
         found: dict[int, tuple[_Handler, ...]] = {}
@@ -235,9 +235,7 @@ class _Import:
     def _deploying(self, chosen: Mapping[int, tuple[_Handler, ...]]) -> list[int]:
         return [number for number in chosen if self._extension(number).effect.lower() == "deployifnotexists"]
 
-    def _add_identities(
-        self, chosen: Mapping[int, tuple[_Handler, ...]], pieces: dict[int, list[_Piece]]
-    ) -> None:
+    def _add_identities(self, chosen: Mapping[int, tuple[_Handler, ...]], pieces: dict[int, list[_Piece]]) -> None:
         groups: dict[bool, list[int]] = {}
         for number, wanted in enumerate(self._wanted):
             if isinstance(wanted, IdentityMember) and self._acts(number, wanted.effect):
@@ -249,9 +247,7 @@ class _Import:
                 each.identity == IdentityNeed.SYSTEM for each in chosen[number]
             )
             group = groups.get(system) or groups[not system]
-            pieces[number] = [
-                each for piece in pieces[number] for each in self._with_identity(number, piece, group)
-            ]
+            pieces[number] = [each for piece in pieces[number] for each in self._with_identity(number, piece, group)]
         for number, wanted in enumerate(self._wanted):
             if isinstance(wanted, IdentityMember):
                 self._left_over(number, wanted.asks, [piece for each in pieces.values() for piece in each], "identity")
@@ -278,20 +274,16 @@ class _Import:
         if self._extension(number).identity:
             rule, changed = _once_added(rule, lacks), True
         steps = (*piece.steps, *((n, "identity") for n in group))
-        yield from _split(piece, replace(piece, rule=rule, identity=need, steps=steps, changed=changed), asks, "identity")
+        yield from _split(
+            piece, replace(piece, rule=rule, identity=need, steps=steps, changed=changed), asks, "identity"
+        )
 
-    def _add_associations(
-        self, chosen: Mapping[int, tuple[_Handler, ...]], pieces: dict[int, list[_Piece]]
-    ) -> None:
+    def _add_associations(self, chosen: Mapping[int, tuple[_Handler, ...]], pieces: dict[int, list[_Piece]]) -> None:
         for number, wanted in enumerate(self._wanted):
             if not isinstance(wanted, AssociationMember) or not self._acts(number, wanted.effect):
                 continue
             for agent in self._agents(number, chosen):
-                pieces[agent] = [
-                    each
-                    for piece in pieces[agent]
-                    for each in _with_association(number, wanted, piece)
-                ]
+                pieces[agent] = [each for piece in pieces[agent] for each in _with_association(number, wanted, piece)]
             self._left_over(number, wanted.asks, [piece for each in pieces.values() for piece in each], "association")
 
     def _agents(self, number: int, chosen: Mapping[int, tuple[_Handler, ...]]) -> list[int]:
@@ -335,7 +327,9 @@ class _Import:
         if not own:
             return
         if not implies(asks, joined("anyOf", [piece.asks for piece in own])):
-            note = f"on VMs that get no extension from this initiative there is no {step} step: it belongs to an extension"
+            note = (
+                f"on VMs that get no extension from this initiative there is no {step} step: it belongs to an extension"
+            )
             self._notes.setdefault(number, []).append(note)
 
     def _policies(
@@ -343,18 +337,8 @@ class _Import:
     ) -> Iterator[Mapping[str, Any]]:
         wanted, member = self._extension(number), self._members[number]
         assert member.definition is not None
-        covering = self._excluded(number, chosen)
-        if covering is not None and covering[0] is True:
-            self._becomes[number] = [
-                each for n in covering[1] for each in self._becomes.get(n, ()) if each.step == "extension"
-            ]
-            self._notes.setdefault(number, []).append("another policy installs the extension on all these VMs")
-            return
-        base = self._name(number)
+        base = self._decided_after(number, chosen)
         for piece in pieces[number]:
-            if covering is not None:
-                rule = {"allOf": [piece.rule, negated(covering[0])]}
-                piece = replace(piece, rule=rule, changed=True)
             name = base
             for step in piece.without:
                 suffix = f"-without-{step}"
@@ -364,17 +348,22 @@ class _Import:
                 self._becomes.setdefault(other, []).append(Becomes(name, step))
             yield self._policy(name, number, wanted, chosen[number], piece)
 
-    def _excluded(self, number: int, chosen: Mapping[int, tuple[_Handler, ...]]) -> tuple[Reduced, list[int]] | None:
-        """For an audit: the VMs on which another member installs the same extension, so that its policy decides there;
-        `True` for all of them. None if there are none."""
+    def _decided_after(self, number: int, chosen: Mapping[int, tuple[_Handler, ...]]) -> str:
+        """The policy's name. For one extension the first policy by name decides, so one that only audits gets a name
+        behind those that install its extension."""
+        name = self._name(number)
         if self._extension(number).effect.lower() != "auditifnotexists":
-            return None
+            return name
         own = {handler.name for handler in chosen[number]}
-        others = [n for n in self._deploying(chosen) if own & {handler.name for handler in chosen[n]}]
-        if not others:
-            return None
-        asks = joined("anyOf", [self._extension(n).asks for n in others])
-        return (True if implies(self._extension(number).asks, asks) else asks), others
+        others = [self._name(n) for n in self._deploying(chosen) if own & {handler.name for handler in chosen[n]}]
+        if any(other > name for other in others):
+            self._notes.setdefault(number, []).append(
+                "for one extension the first policy by name decides, so its name puts it behind those that install"
+            )
+        for prefix in _BEHIND:
+            if all(other < f"{prefix}{name}" for other in others):
+                break
+        return f"{prefix}{name}"[:_MAX_NAME]
 
     def _policy(
         self, name: str, number: int, wanted: ExtensionMember, handlers: tuple[_Handler, ...], piece: _Piece
@@ -431,7 +420,8 @@ class _Import:
         if not becomes and not reason:
             step = "an identity" if isinstance(wanted, IdentityMember) else "an association"
             reason = f"{step} is a step beside an extension, and no member installs one on these VMs"
-            fix = f"write {'identity:' if isinstance(wanted, IdentityMember) else 'dataCollectionRules:'} into the policy of the agent"
+            key = "identity" if isinstance(wanted, IdentityMember) else "dataCollectionRules"
+            fix = f"write {key}: into the policy of the agent"
         return MemberResult(
             member.reference,
             member.definition_id,
@@ -448,7 +438,7 @@ def _read(member: SetMember) -> Wanted:
     if member.definition is None:
         return NotTakenOver(member.problem, member.fix)
     try:
-        return read_member(member.definition, member.values)
+        return read_member(member.definition, member.values, member.names)
     except ConditionError as error:
         return NotTakenOver(f"it cannot be imported: {error.problem}", error.fix)
     except Undecided as error:
@@ -491,7 +481,7 @@ def _split(piece: _Piece, whole: _Piece, asks: Reduced, step: str) -> Iterator[_
 
 
 def _once_added(rule: Mapping[str, Any], lacks: Reduced) -> Mapping[str, Any]:
-    """The rule as it decides once the identity is there: what it asks of the identities holds for those that get one."""
+    """The rule as it decides once the identity is there: what it asks of identities holds for those that get one."""
     getting: Any = {"field": "type", "exists": True} if lacks is True else lacks
 
     def change(leaf: Mapping[str, Any], inverted: bool) -> Any:

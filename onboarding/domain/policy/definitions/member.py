@@ -23,7 +23,7 @@ from onboarding.domain.policy.definitions.condition_logic import (
     reduced,
     unbound_parameters,
 )
-from onboarding.domain.policy.definitions.definition import Definition
+from onboarding.domain.policy.definitions.definition import Definition, check_effect
 from onboarding.domain.policy.definitions.definition_forms import used_parameters
 from onboarding.domain.policy.definitions.deployment_template import (
     TemplateExtension,
@@ -36,6 +36,7 @@ from onboarding.domain.policy.definitions.deployment_template import (
 _IF_NOT_EXISTS: Final = ("deployifnotexists", "auditifnotexists")
 _ASSOCIATIONS: Final = "datacollectionruleassociations"
 _GUEST_ASSIGNMENTS: Final = "microsoft.guestconfiguration/guestconfigurationassignments"
+_SAME: Final[Mapping[str, str]] = {}
 _IDENTITY_SETTING: Final = "USER_ASSIGNED_IDENTITY_RESOURCE_ID"  # where no parameter holds the id
 _ANOTHER: Final = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/another"
 _KINDS_OF_MACHINE: Final = {
@@ -87,10 +88,12 @@ class AssociationMember(Struct, frozen=True):
 type Wanted = ExtensionMember | IdentityMember | AssociationMember | NotTakenOver
 
 
-def read_member(definition: Definition, values: Mapping[str, Any]) -> Wanted:
-    """What the definition wants with these parameter values. Raises ConditionError for values that it does not take."""
+def read_member(definition: Definition, values: Mapping[str, Any], names: Mapping[str, str] = _SAME) -> Wanted:
+    """What the definition wants with these parameter values. `names` has the initiative's names of its parameters.
+    Raises ConditionError for values that it does not take."""
     given = definition.resolve(values)
     effect = effect_of(definition, given)
+    check_effect(effect, "parameters.effect")
     rule = bound(definition.rule, given)
     asks = reduced(rule)
     if (why := _not_about_vms(rule, asks, given)) is not None:
@@ -100,15 +103,15 @@ def read_member(definition: Definition, values: Mapping[str, Any]) -> Wanted:
     elif effect.lower() not in (*_IF_NOT_EXISTS, "disabled"):
         return NotTakenOver(f"its effect is {effect}: it installs nothing that could be missing on a VM")
     else:
-        wanted = _wanted(definition, given, rule, effect)
+        wanted = _wanted(definition, given, rule, effect, names)
     if isinstance(wanted, NotTakenOver):
         return wanted
-    missing = unbound_parameters([rule, definition.details.get("existenceCondition")])
+    missing = unbound_parameters([rule, bound(definition.details.get("existenceCondition"), given)])
     if isinstance(wanted, (IdentityMember, AssociationMember)):
         missing = unbound_parameters(rule)  # their existence condition is read, not kept
     if missing:
-        named = ", ".join(missing)
-        return NotTakenOver(f"its conditions need a value of {named}", f"give --parameter {missing[0]}=VALUE")
+        named = [names.get(name, name) for name in missing]
+        return NotTakenOver(f"its conditions need a value of {', '.join(named)}", f"give --parameter {named[0]}=VALUE")
     return wanted
 
 
@@ -151,14 +154,18 @@ def _types_in(rule: Any) -> list[str]:
     for leaf in leaves(rule):
         if field_of(leaf) == "type":
             for value in leaf.values():
-                found += [str(each).lower() for each in (value if isinstance(value, list) else [value]) if each != "type"]
+                found += [
+                    str(each).lower() for each in (value if isinstance(value, list) else [value]) if each != "type"
+                ]
     return list(dict.fromkeys(found))
 
 
-def _wanted(definition: Definition, given: Mapping[str, Any], rule: Any, effect: str) -> Wanted:
+def _wanted(
+    definition: Definition, given: Mapping[str, Any], rule: Any, effect: str, names: Mapping[str, str]
+) -> Wanted:
     details = definition.details
     related = str(_plain(details.get("type"), given))
-    template_given = with_settings(definition, given)
+    template_given = _with_settings(definition, given, names)
     folded = related.lower()
     if folded == EXTENSIONS.lower():
         return _extension(definition, template_given, rule, effect)
@@ -177,7 +184,7 @@ def _wanted(definition: Definition, given: Mapping[str, Any], rule: Any, effect:
     return NotTakenOver(f"it {verb} {related}, which is no extension, identity or association of a VM")
 
 
-def with_settings(definition: Definition, given: Mapping[str, Any]) -> dict[str, Any]:
+def _with_settings(definition: Definition, given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """The values for a template: `{NAME}` of an app setting in the place of a text, above all an id, that was not
     given."""
     values = {}
@@ -185,7 +192,9 @@ def with_settings(definition: Definition, given: Mapping[str, Any]) -> dict[str,
         parameter = definition.parameters.get(name)
         is_text = parameter is None or parameter.type in ("", "string")
         is_id = is_text and name.lower().endswith("resourceid") and value == ""
-        values[name] = f"{{{setting_name(name)}}}" if is_text and (value is NOT_GIVEN or is_id) else value
+        values[name] = (
+            f"{{{setting_name(names.get(name, name))}}}" if is_text and (value is NOT_GIVEN or is_id) else value
+        )
     return values
 
 
@@ -290,7 +299,10 @@ def _modified(definition: Definition, given: Mapping[str, Any], rule: Any) -> Wa
         str(mapping(each).get("field", "")): bound(mapping(each).get("value"), given)
         for each in (operations if isinstance(operations, list) else [])
     }
-    if set(map(str.lower, fields)) == {"identity.type"} and "systemassigned" in str(next(iter(fields.values()))).lower():
+    if (
+        set(map(str.lower, fields)) == {"identity.type"}
+        and "systemassigned" in str(next(iter(fields.values()))).lower()
+    ):
         return _identity_member("deployIfNotExists", rule, SYSTEM)
     user = next((value for name, value in fields.items() if name.lower() == "identity.userassignedidentities"), None)
     if user is not None:

@@ -46,8 +46,8 @@ class IdentityNeed(FileMapping, frozen=True):
     use: Annotated[
         IdentityUse,
         Meta(
-            description="Which identity serves: any that is there; sole, a user-assigned one that is the only one there, or"
-            " else the one that the policy adds; added, only the one that the policy adds.",
+            description="Which identity serves: any that is there; sole, a user-assigned one without others beside it,"
+            " or else the one that the policy adds; added, only the one that the policy adds.",
             extra={"one": "use", "many": "uses"},
         ),
     ] = IdentityUse.ANY
