@@ -82,7 +82,7 @@ def image_block(*publishers: str) -> dict[str, Any]:
 
 
 def definition(name: str, rule: list[Any], details: dict[str, Any], **parameters: Any) -> dict[str, Any]:
-    """A definition in the repository's form. `parameters` are its defaults; None: there is none."""
+    """A definition in the repository's form. `parameters` are its defaults; None: without a default."""
     specs = {
         key: {"type": "Array" if isinstance(value, list) else "Boolean" if isinstance(value, bool) else "String"}
         | ({} if value is None else {"defaultValue": value})

@@ -69,13 +69,13 @@ class Comparison:
     def __init__(self, members: list[SetMember], result: ImportedSet, body: Mapping[str, Any]) -> None:
         self._members = {member.reference: member for member in members}
         self._policies = {str(policy["name"]): policy for policy in result.policies}
-        self._told = result.members
+        self._results = result.members
         self._body = body
 
     def differences(self) -> Iterator[str]:
-        for told in self._told:
-            if own := [self._policies[name] for name in policies_of(told, "extension")]:
-                yield from self._of_extension(told.reference, own)
+        for result_of in self._results:
+            if own := [self._policies[name] for name in policies_of(result_of, "extension")]:
+                yield from self._of_extension(result_of.reference, own)
 
     def _of_extension(self, reference: str, own: list[Mapping[str, Any]]) -> Iterator[str]:
         selecting = [each for each in own if matches(each["rule"], each.get("parameters", {}), self._body)]
@@ -87,7 +87,7 @@ class Comparison:
             yield from self._of_steps(selecting[0]["name"], {str(each["name"]) for each in own}, final)
 
     def _of_steps(self, name: str, own: set[str], final: Mapping[str, Any]) -> Iterator[str]:
-        for other in self._told:
+        for other in self._results:
             for step, seen in (("identity", self._body), ("association", final)):
                 named = policies_of(other, step)
                 if not named & own:
@@ -101,7 +101,7 @@ class Comparison:
     def _with_identity(self, own: list[Mapping[str, Any]]) -> Mapping[str, Any]:
         """The VM after the identity members that are steps of these policies."""
         names = {str(each["name"]) for each in own}
-        for other in self._told:
+        for other in self._results:
             if policies_of(other, "identity") & names and self._wants(other.reference, self._body):
                 need = next(policy["identity"] for policy in own if "identity" in policy)
                 return with_identity(self._body, need["add"])
@@ -113,8 +113,8 @@ class Comparison:
         return matches(member.definition.rule, member.definition.resolve(member.values), machine)
 
 
-def policies_of(told: MemberResult, step: str) -> set[str]:
-    return {each.policy for each in told.becomes if each.step == step}
+def policies_of(result_of: MemberResult, step: str) -> set[str]:
+    return {each.policy for each in result_of.becomes if each.step == step}
 
 
 def differences(members: list[SetMember], result: ImportedSet, machines: Iterator[dict[str, Any]]) -> list[str]:
@@ -265,10 +265,10 @@ def test_a_policy_that_only_audits_stands_behind_those_that_install() -> None:
 )
 def test_what_becomes_nothing_is_named(name: str, values: dict[str, Any], reason: str, fix: str) -> None:
     _, result = imported(initiative(("It", name, values)))
-    (told,) = result.members
-    assert (told.becomes, result.policies) == ((), ())
-    assert reason in told.reason
-    assert fix in told.fix
+    (result_of,) = result.members
+    assert (result_of.becomes, result.policies) == ((), ())
+    assert reason in result_of.reason
+    assert fix in result_of.fix
 
 
 def test_given_values_are_written() -> None:
@@ -299,6 +299,6 @@ def test_the_built_in_initiatives_decide_as_their_members_do(file: Path) -> None
     result = import_initiative(members, load_catalogue(), raw["name"])
     assert differences(members, result, bodies()) == []
     assert differences(members, result, bodies(published_images(step=60))) == []
-    assert all(told.becomes or told.reason for told in result.members)
+    assert all(result_of.becomes or result_of.reason for result_of in result.members)
     names = [str(policy["name"]) for policy in result.policies]
     assert len(names) == len(set(names))

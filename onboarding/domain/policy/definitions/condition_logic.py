@@ -137,8 +137,7 @@ def field_of(leaf: Mapping[str, Any]) -> str:
 
 
 def replaced(source: Any, change: Callable[[Mapping[str, Any], bool], Any], *, inverted: bool = False) -> Any:
-    """The condition with each leaf replaced by what `change` makes of it; it is told whether the leaf stands inside a
-    `not`."""
+    """The condition with each leaf replaced by what `change` makes of it and of whether it stands inside a `not`."""
     kind, key = _kind(source)
     if kind in ("allof", "anyof"):
         return {key: [replaced(part, change, inverted=inverted) for part in source[key]]}

@@ -111,7 +111,7 @@ def read_assignment(raw: object) -> PolicyAssignment:
     inner = _folded(whole.get("properties")) or whole
     if "policydefinitionid" not in inner:
         raise ConditionError(
-            "assignment", "this is no policy assignment", "give what `az policy assignment show` prints"
+            "assignment", "this is not a policy assignment", "give what `az policy assignment show` prints"
         )
     parameters = {
         name: value["value"] if isinstance(value, Mapping) and "value" in value else value

@@ -37,6 +37,7 @@ from onboarding.domain.policy.definitions.condition_logic import (
 )
 from onboarding.domain.policy.definitions.definition import Definition
 from onboarding.domain.policy.definitions.definition_import import is_cut, slug
+from onboarding.domain.policy.definitions.imported_settings import settings_of
 from onboarding.domain.policy.definitions.member import (
     AssociationMember,
     ExtensionMember,
@@ -46,7 +47,6 @@ from onboarding.domain.policy.definitions.member import (
     about_identity,
     read_member,
 )
-from onboarding.domain.policy.definitions.policy_settings import settings_of
 
 _EFFECTS: Final = {
     "deployifnotexists": "deployIfNotExists",
@@ -83,7 +83,7 @@ class MemberResult(Struct, frozen=True):
     reference: str
     definition_id: str
     display_name: str
-    effect: str  # of the definition with its parameters; empty if it cannot be told
+    effect: str  # of the definition with its parameters; empty if it is not taken over
     becomes: tuple[Becomes, ...]
     reason: str = ""  # why it became nothing; empty if it became something
     fix: str = ""  # what a person may do about that
@@ -164,7 +164,7 @@ class _Import:
         deploying = self._deploying(chosen)
         ordered = [*deploying, *(number for number in chosen if number not in deploying)]
         policies = [policy for number in ordered for policy in self._policies(number, chosen, pieces)]
-        members = tuple(self._told(number) for number in range(len(self._members)))
+        members = tuple(self._result_of(number) for number in range(len(self._members)))
         return ImportedSet(tuple(policies), tuple(self._entries), members)
 
     def _extension(self, number: int) -> ExtensionMember:
@@ -207,8 +207,8 @@ class _Import:
 
     def _new_handler(self, publisher: str, type_: str, wanted: ExtensionMember) -> _Handler:
         template = wanted.template
-        told = os_named(type_, publisher)
-        os = told if told is not OsType.UNKNOWN else _os_asked(wanted.rule)
+        named = os_named(type_, publisher)
+        os = named if named is not OsType.UNKNOWN else _os_wanted(wanted.rule)
         identity = IdentityNeed.SYSTEM if wanted.identity else IdentityNeed.NONE
         if template and any("{identity." in text for _, text in texts_in(template.settings)):
             identity = IdentityNeed.ANY
@@ -413,7 +413,7 @@ class _Import:
             return names[number]
         return slug(_words(member.reference)) or names[number] or f"member-{number + 1}"
 
-    def _told(self, number: int) -> MemberResult:
+    def _result_of(self, number: int) -> MemberResult:
         member, wanted = self._members[number], self._wanted[number]
         becomes = tuple(self._becomes.get(number, ()))
         reason, fix = (wanted.reason, wanted.fix) if isinstance(wanted, NotTakenOver) else ("", "")
@@ -493,7 +493,7 @@ def _once_added(rule: Mapping[str, Any], lacks: Reduced) -> Mapping[str, Any]:
     return changed
 
 
-def _os_asked(rule: Any) -> OsType:
+def _os_wanted(rule: Any) -> OsType:
     """The operating system of an osType that the rule asks for; Linux where it asks for none."""
     values = [str(v).lower() for leaf in leaves(rule) if "ostype" in field_of(leaf) for v in leaf.values()]
     windows = any(value.startswith("windows") for value in values)

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import yaml
 
-from onboarding.cli.io import BadInput, as_json, counted, write_text
+from onboarding.cli.io import BadInput, as_json, counted, read_text, write_text
 from onboarding.cli.output import cell
 from onboarding.domain.catalog.setting_templates import app_settings_in
 from onboarding.domain.json_access import printable
 from onboarding.domain.policy.definitions.initiative_import import ImportedSet, MemberResult
 from onboarding.loading.policy_folder import EXTENSIONS
+from onboarding.loading.safe_reader import Unreadable, parse_yaml
 
 _WIDTH: Final = 120
 _COLUMNS: Final = ("member", "becomes", "effect", "definition", "reason", "fix", "notes")
@@ -57,14 +58,14 @@ def make_folder(out: str) -> Path:
     return folder
 
 
-def write_entry(folder: Path, entry: Mapping[str, Any], told_by: str) -> Path | None:
+def write_entry(folder: Path, entry: Mapping[str, Any], source: str) -> Path | None:
     """Write an entry's file, unless there is one already: somebody may have completed it. None if there was."""
     path = folder / EXTENSIONS / f"{entry['name']}.yaml"
     if path.exists():
         return None
     make_folder(str(path.parent))
     head = (
-        f"Made from {told_by}: what a request for the extension has there. Add what you know of it",
+        f"Made from {source}: what a request for the extension has there. Add what you know of it",
         "(a support table, logs, errors); the comments of a shipped entry explain the keys.",
     )
     write_text(path, as_yaml(entry, head))
@@ -87,8 +88,8 @@ def _may_replace(path: Path, policy: Mapping[str, Any]) -> bool:
     if not path.exists():
         return True
     try:
-        there = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        there = parse_yaml(read_text(str(path)))
+    except (BadInput, Unreadable):
         return False
     source = there.get("source") if isinstance(there, dict) else None
     own = policy.get("source", {})

@@ -17,10 +17,7 @@ from copy import replace
 from pathlib import Path
 from typing import Any, Final
 
-from onboarding.cli.command_list import add_action
-from onboarding.cli.io import BadInput, Commands, write_text
-from onboarding.cli.policy.definition_input import load_kept
-from onboarding.cli.policy.import_output import (
+from onboarding.cli.azure_policy.import_output import (
     as_yaml,
     free_name,
     make_folder,
@@ -28,7 +25,10 @@ from onboarding.cli.policy.import_output import (
     report,
     write_entry,
 )
-from onboarding.cli.policy.initiative_input import definition_folders, keys_of, read_members
+from onboarding.cli.azure_policy.initiative_input import definition_folders, keys_of, read_members
+from onboarding.cli.command_list import add_action
+from onboarding.cli.io import BadInput, Commands, write_text
+from onboarding.cli.policy.definition_input import load_kept
 from onboarding.cli.policy.policy_input import Source, policy_folder, read_parameters, read_source
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.entry_skeleton import entry_skeleton, os_named
@@ -37,6 +37,7 @@ from onboarding.domain.policy.conditions import ConditionError, Undecided
 from onboarding.domain.policy.definitions.definition import Definition, read_kept
 from onboarding.domain.policy.definitions.definition_forms import Kept
 from onboarding.domain.policy.definitions.definition_import import Imported, import_definition
+from onboarding.domain.policy.definitions.imported_settings import with_booleans
 from onboarding.domain.policy.definitions.initiative import (
     PolicyAssignment,
     check_known,
@@ -44,7 +45,6 @@ from onboarding.domain.policy.definitions.initiative import (
     read_assignment,
 )
 from onboarding.domain.policy.definitions.initiative_import import ImportedSet, import_initiative
-from onboarding.domain.policy.definitions.policy_settings import with_booleans
 from onboarding.loading.policy_folder import load_catalogue_of
 
 _MAX_NAME: Final = 64
@@ -137,7 +137,7 @@ def given_values(args: argparse.Namespace, assignment: PolicyAssignment | None) 
 def _pair(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise BadInput("--parameter", f"'{printable(text)}' is no parameter", "write --parameter name=value")
+        raise BadInput("--parameter", f"'{printable(text)}' does not give a parameter a value", "write name=value")
     try:
         return name.strip(), json.loads(value)
     except ValueError:

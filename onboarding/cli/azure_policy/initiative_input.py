@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onboarding.cli.io import BadInput
+from onboarding.cli.io import BadInput, read_text
 from onboarding.cli.policy.definition_input import load_kept
 from onboarding.domain.policy.conditions import ConditionError
 from onboarding.domain.policy.definitions.definition import Definition, read_kept
@@ -29,7 +29,7 @@ def definition_folders(file: str, named: Sequence[str]) -> list[Path]:
     """The folders to look in. Raises BadInput for one that a person names and that is not there."""
     for name in named:
         if not Path(name).is_dir():
-            raise BadInput(name, "there is no such folder", "name a folder with definition files")
+            raise BadInput(name, "the folder does not exist", "name a folder with definition files")
     parent = Path(file).parent
     return [*map(Path, named), *([] if named else [parent, parent / _BESIDE])]
 
@@ -107,8 +107,8 @@ def find_definitions(wanted: set[str], folders: Sequence[Path]) -> dict[str, Def
 
 def _mentions(path: Path, names: set[str]) -> bool:
     try:
-        text = path.read_bytes().decode("utf-8", "replace").lower()
-    except OSError:
+        text = read_text(str(path), errors="replace").lower()
+    except BadInput:
         return False
     return any(name in text for name in names)
 
