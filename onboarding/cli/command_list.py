@@ -86,7 +86,7 @@ COMMANDS: Mapping[str, CommandHelp] = {
     "extension": CommandHelp(
         "catalog",
         "show entries of the catalogue, and write the schema of their files",
-        ("onboard extension show oms-agent-linux", "onboard extension schema --check"),
+        ("onboard extension show inventory-agent", "onboard extension schema --check"),
     ),
     "extensions": CommandHelp(
         "machines.extensions",
@@ -117,7 +117,7 @@ COMMANDS: Mapping[str, CommandHelp] = {
         (
             "onboard migration",
             "onboard migration --list both -o csv",
-            "onboard migration --from oms-agent-linux --to azure-monitor",
+            "onboard migration --from inventory-agent --to azure-monitor",
         ),
     ),
     "pause": CommandHelp(
@@ -138,9 +138,9 @@ COMMANDS: Mapping[str, CommandHelp] = {
         "machines.remove",
         "remove an extension from chosen VMs now",
         (
-            "onboard remove web01 --extension oms-agent-linux --dry-run",
+            "onboard remove web01 --extension inventory-agent --dry-run",
             "onboard remove web01 --policy retire-oms",
-            "onboard remove - --extension oms-agent-linux --yes < ids.txt",
+            "onboard remove - --extension inventory-agent --yes < ids.txt",
         ),
     ),
     "replay": CommandHelp(
@@ -254,7 +254,7 @@ EXTENSION_ACTIONS: Mapping[str, CommandHelp] = {
     "show": CommandHelp(
         "catalog.show",
         "print an entry in the present format, also one in the former",
-        ("onboard extension show oms-agent-linux -o json", "onboard extension show old.yaml > new.yaml"),
+        ("onboard extension show inventory-agent -o json", "onboard extension show old.yaml > new.yaml"),
     ),
     "schema": CommandHelp(
         "catalog.extension_schema",

@@ -79,10 +79,11 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 async def test_nested_settings_reach_the_machine_and_are_confirmed(
     world: World, system: dict[str, Any], type_: str
 ) -> None:
-    machine = await world.installed(f"vault-{type_[-5:].lower()}", "certificates", system)
+    identity = {"identity": {"type": "SystemAssigned"}}
+    machine = await world.installed(f"vault-{type_[-5:].lower()}", "certificates", system | identity)
     (extension,) = machine.extensions.values()
     assert (extension.type, extension.properties["enableAutomaticUpgrade"]) == (type_, True)
-    # Without an identity, the default `authenticationSettings` is left out.
+    # With the system-assigned identity alone, the default `authenticationSettings` is left out.
     assert extension.properties["settings"] == {
         "secretsManagementSettings": {
             "observedCertificates": [CERTIFICATE],

@@ -119,7 +119,8 @@ class Executor:
                 now = self._clock()
                 key, settings = SENT_STEPS[install.step].breaker_key(context)
                 await self._breakers.close_on_success(work.vm, key, settings, now, now, installed=False)
-            row = requested(claim, f"ARM accepted the request ({install.reason})", self._clock())
+            protected = context.protected_digest if install.step is StepKind.EXTENSION else ""
+            row = requested(claim, f"ARM accepted the request ({install.reason})", self._clock(), protected)
         try:
             written = await self._record(target, machine, row, context.last)
         except StorageError as error:

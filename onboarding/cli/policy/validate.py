@@ -21,8 +21,8 @@ from onboarding.cli.command_list import add_action
 from onboarding.cli.io import BadInput, Commands, as_json, counted
 from onboarding.cli.output import FORMERLY_DOCUMENT, Form, add_output, write_records
 from onboarding.cli.policy.definition_input import kept_of
+from onboarding.cli.policy.folder_warnings import need_warnings, removal_warnings
 from onboarding.cli.policy.policy_input import Source, folder_or_file, read_source
-from onboarding.cli.policy.removal_warnings import removal_warnings
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, parse_entry
 from onboarding.domain.errors import ConfigurationError, as_written, error_text, unknown_key
 from onboarding.domain.image.overrides import parse_overrides
@@ -160,7 +160,8 @@ class _Validation:
             yield from self._of_file(path)
         yield from self._of_catalogues()
         for folder in self._folders.values():
-            found = removal_warnings([(source.name, source.data) for source in folder.sources])
+            policies = [(source.name, source.data) for source in folder.sources]
+            found = (*removal_warnings(policies), *need_warnings(policies, folder.catalogue.entries))
             self.warnings += (_file_error(folder.sources[place], warning) for place, warning in found)
 
     def _folder(self, path: Path) -> _Folder:

@@ -197,7 +197,7 @@ POLICY: dict[str, Any] = {
 OVERRIDES: dict[str, Any] = {
     "images": [{"match": "a:b:c", "distribution": "ubuntu", "version": "22.04", "architecture": "x86_64"}]
 }
-ENTRY = yaml.safe_load((ROOT / "onboarding/catalog/oms-agent-linux.yaml").read_text(encoding="utf-8"))
+ENTRY = yaml.safe_load((ROOT / "onboarding/catalog/linux/oms-agent-linux.yaml").read_text(encoding="utf-8"))
 
 
 def variants(value: Any) -> Iterator[Any]:
