@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from onboarding.cli.io import BadInput, read_text
 from onboarding.cli.policy.definition_input import load_kept
 from onboarding.domain.policy.conditions import ConditionError
@@ -25,20 +27,29 @@ from onboarding.domain.policy.definitions.initiative_import import SetMember
 _BESIDE = "definitions"
 
 
-def definition_folders(file: str, named: Sequence[str]) -> list[Path]:
-    """The folders to look in. Raises BadInput for one that a person names and that is not there."""
+class Folder(Struct, frozen=True):
+    """A folder with definitions."""
+
+    path: Path
+    deep: bool  # with all the folders in it
+
+
+def definition_folders(file: str, named: Sequence[str]) -> list[Folder]:
+    """The folders to look in: those that a person names with all their folders, else that of the file and the one
+    beside it. Raises BadInput for a named one that is not there."""
     for name in named:
         if not Path(name).is_dir():
             raise BadInput(name, "the folder does not exist", "name a folder with definition files")
     parent = Path(file).parent
-    return [*map(Path, named), *([] if named else [parent, parent / _BESIDE])]
+    beside = [Folder(parent, deep=False), Folder(parent / _BESIDE, deep=True)]
+    return [Folder(Path(name), deep=True) for name in named] or beside
 
 
 def read_members(
     initiative: Kept,
     values: Mapping[str, Any],
     own: Mapping[str, Definition],
-    folders: Sequence[Path],
+    folders: Sequence[Folder],
     assignment: PolicyAssignment | None = None,
 ) -> list[SetMember]:
     """The members with their definitions and values. Raises ConditionError for values that the initiative refuses."""
@@ -52,15 +63,15 @@ def _member(
     named: MemberReference,
     definition: Definition | ConditionError | None,
     given: Mapping[str, Any],
-    folders: Sequence[Path],
+    folders: Sequence[Folder],
     assignment: PolicyAssignment | None,
 ) -> SetMember:
     if not isinstance(definition, Definition):
         if definition is not None:
             return SetMember(named.reference, named.definition_id, None, {}, f"cannot be imported: {definition}")
-        where = " or ".join(dict.fromkeys(str(folder) for folder in folders))
+        where = " or ".join(dict.fromkeys(str(folder.path) for folder in folders))
         problem = f"definition {named.definition_id} is not in {where}"
-        target = folders[0] / f"{named.key}.json"
+        target = folders[0].path / f"{named.key}.json"
         fix = f"az policy definition show --name {named.key} > {target}"
         return SetMember(named.reference, named.definition_id, None, {}, problem, fix)
     try:
@@ -88,12 +99,14 @@ def _effect_of(
     return {name: wanted} if effect or not assignment.enforced else {}
 
 
-def find_definitions(wanted: set[str], folders: Sequence[Path]) -> dict[str, Definition | ConditionError]:
+def find_definitions(wanted: set[str], folders: Sequence[Folder]) -> dict[str, Definition | ConditionError]:
     """The definitions of these names, in lower case. Files that have such a name are read first; of the others those
-    that mention one of the names still wanted. A folder that a person names is searched with all its folders."""
+    that mention one of the names still wanted."""
     found: dict[str, Definition | ConditionError] = {}
     for folder in folders:
-        paths = sorted(folder.rglob("*.json") if folder.name else folder.glob("*.json")) if folder.is_dir() else []
+        if not folder.path.is_dir():
+            continue
+        paths = sorted(folder.path.rglob("*.json") if folder.deep else folder.path.glob("*.json"))
         for path in sorted(paths, key=lambda path: path.stem.lower() not in wanted):
             missing = wanted - found.keys()
             if not missing:

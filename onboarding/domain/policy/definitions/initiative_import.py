@@ -247,6 +247,10 @@ class _Import:
                 each.identity == IdentityNeed.SYSTEM for each in chosen[number]
             )
             group = groups.get(system) or groups[not system]
+            if group is not groups.get(system) and system:
+                named = " and ".join(each.name for each in chosen[number] if each.identity == IdentityNeed.SYSTEM)
+                note = f"{named or 'the extension'} needs the system-assigned identity, and these members add another"
+                self._notes.setdefault(number, []).append(note)
             pieces[number] = [each for piece in pieces[number] for each in self._with_identity(number, piece, group)]
         for number, wanted in enumerate(self._wanted):
             if isinstance(wanted, IdentityMember):

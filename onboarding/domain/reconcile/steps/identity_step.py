@@ -179,10 +179,13 @@ def _ids_in(settings: object) -> dict[str, str]:
 
 
 def _in_order(needs: Sequence[IdentityNeed]) -> list[int]:
-    def takes_any(place: int) -> bool:
-        return needs[place].use is IdentityUse.ANY and _of_entry(needs[place]) is not EntryNeed.SYSTEM
+    """Those that insist first: what takes another identity has to see all that the machine will have."""
 
-    return sorted(range(len(needs)), key=takes_any)
+    def takes_others(place: int) -> int:
+        insists = needs[place].use is IdentityUse.ADDED or _of_entry(needs[place]) is EntryNeed.SYSTEM
+        return 0 if insists else 1 if needs[place].use is IdentityUse.SOLE else 2
+
+    return sorted(range(len(needs)), key=takes_others)
 
 
 def _of_entry(need: IdentityNeed) -> EntryNeed:
@@ -207,7 +210,7 @@ def _fit(
         users = {each: identity for each, identity in union.items() if each != SYSTEM}
         chosen = _chosen(users if named and users else union, wanted)
         return Fit(union[chosen], there=chosen in has.names)
-    if need.use is IdentityUse.SOLE and len(union) == 1 and SYSTEM not in union:
+    elif need.use is IdentityUse.SOLE and len(union) == 1 and SYSTEM not in union:
         return Fit(next(iter(union.values())), there=next(iter(union)) in has.names)
     if wanted in union and wanted:
         return Fit(union[wanted], there=wanted in has.names)
