@@ -215,18 +215,25 @@ def initiatives_of(
                 )
             name = str(each.properties.get("displayName") or each.name or Path(args.file).stem)
             members = read_members(each, values, own, folders, assignment)
-            results.append((name, _in_scope(import_initiative(members, entries, each.name or name), assignment)))
+            results.append((name, _assigned(import_initiative(members, entries, each.name or name), assignment)))
     except ConditionError as error:
         raise source.error(error.place, error.problem, error.fix) from error
     return results
 
 
-def _in_scope(result: ImportedSet, assignment: PolicyAssignment | None) -> ImportedSet:
+def _assigned(result: ImportedSet, assignment: PolicyAssignment | None) -> ImportedSet:
+    """The policies in the assignment's scope; where it is not enforced they only audit, as it does."""
     if assignment is None:
         return result
-    scope = {"scope": [assignment.scope] if assignment.scope else []}
-    not_scopes = {"notScopes": list(assignment.not_scopes)} if assignment.not_scopes else {}
-    return replace(result, policies=tuple({**policy, **scope, **not_scopes} for policy in result.policies))
+    more: dict[str, Any] = {"scope": [assignment.scope] if assignment.scope else []}
+    if assignment.not_scopes:
+        more["notScopes"] = list(assignment.not_scopes)
+    policies = [{**policy, **more} for policy in result.policies]
+    if not assignment.enforced:
+        for policy in policies:
+            deploys = policy["effect"] == "deployIfNotExists"
+            policy["effect"] = "auditIfNotExists" if deploys else policy["effect"]
+    return replace(result, policies=tuple(policies))
 
 
 def _write_set(folder: Path, result: ImportedSet, head: str) -> list[Path]:

@@ -77,26 +77,17 @@ def _member(
     try:
         values = passed_values(named, given)
         if assignment is not None:
-            values |= _effect_of(named, definition, values, assignment)
+            values |= _effect_of(named, definition, assignment)
     except ConditionError as error:
         return SetMember(named.reference, named.definition_id, None, {}, f"cannot be imported: {error}")
     return SetMember(named.reference, named.definition_id, definition, values, names=names_in(named))
 
 
-def _effect_of(
-    named: MemberReference, definition: Definition, values: Mapping[str, Any], assignment: PolicyAssignment
-) -> dict[str, Any]:
-    """The effect that the assignment gives the member instead of its own: by an override, or as it is not enforced."""
+def _effect_of(named: MemberReference, definition: Definition, assignment: PolicyAssignment) -> dict[str, Any]:
+    """The effect that an override of the assignment gives the member instead of its own."""
     name = next((each for each in definition.parameters if each.lower() == "effect"), "")
-    if not name:
-        return {}
     effect = assignment.effects.get(named.reference.lower(), assignment.effects.get("", ""))
-    wanted = str(effect or values.get(name) or definition.parameters[name].default)
-    if not assignment.enforced and wanted.lower() == "deployifnotexists":
-        wanted = next(
-            (str(e) for e in definition.parameters[name].allowed if str(e).lower() == "auditifnotexists"), wanted
-        )
-    return {name: wanted} if effect or not assignment.enforced else {}
+    return {name: effect} if name and effect else {}
 
 
 def find_definitions(wanted: set[str], folders: Sequence[Folder]) -> dict[str, Definition | ConditionError]:

@@ -109,30 +109,26 @@ def test_without_a_folder_the_policies_are_printed_and_the_report_is_apart(folde
 
 
 def test_parameters_and_an_assignment_give_values_scope_and_effects(folder: Path) -> None:
-    assignment = {
-        "properties": {
-            "policyDefinitionId": SET["id"],
-            "scope": SCOPE,
-            "notScopes": [f"{SCOPE}/resourceGroups/lab"],
-            "parameters": {"dcr": {"value": RULE}, "effect": {"value": "Disabled"}},
-            "overrides": [
-                {
-                    "kind": "policyEffect",
-                    "value": "AuditIfNotExists",
-                    "selectors": [{"kind": "policyDefinitionReferenceId", "in": ["vendor"]}],
-                }
-            ],
-        }
+    selectors = [{"kind": "policyDefinitionReferenceId", "in": ["vendor"]}]
+    properties: dict[str, Any] = {
+        "policyDefinitionId": SET["id"],
+        "scope": SCOPE,
+        "notScopes": [f"{SCOPE}/resourceGroups/lab"],
+        "parameters": {"dcr": {"value": RULE}, "effect": {"value": "Disabled"}},
+        "overrides": [{"kind": "policyEffect", "value": "AuditIfNotExists", "selectors": selectors}],
     }
-    (folder / "assignment.json").write_text(json.dumps(assignment))
     given = ("--parameter", "effect=DeployIfNotExists", "--parameters", '{"effect": "Disabled"}')
+    (folder / "assignment.json").write_text(json.dumps({"properties": properties}))
     assert run(folder, "--assignment", str(folder / "assignment.json"), *given) == 0
     agent, vendor = written(folder)["contoso-agent.yaml"], written(folder)["contoso-vendor.yaml"]
     assert (agent["effect"], agent["dataCollectionRules"]) == ("deployIfNotExists", [RULE])
     assert (agent["scope"], agent["notScopes"]) == ([SCOPE], [f"{SCOPE}/resourceGroups/lab"])
     assert vendor["effect"] == "auditIfNotExists"
-    assignment["properties"]["enforcementMode"] = "DoNotEnforce"  # type: ignore[index]
-    (folder / "assignment.json").write_text(json.dumps(assignment))
+    (folder / "assignment.json").write_text(
+        json.dumps({"properties": {**properties, "enforcementMode": "DoNotEnforce"}})
+    )
+    assert run(folder, "--assignment", str(folder / "assignment.json"), *given) == 0
+    assert written(folder)["contoso-agent.yaml"]["effect"] == "auditIfNotExists"
 
 
 def test_what_is_missing_is_named_with_the_command_that_exports_it(folder: Path, capsys: Capture) -> None:
