@@ -285,6 +285,20 @@ def test_given_values_are_written() -> None:
     assert "settings" not in result.policies[0]  # the entry names the identity that is on the machine
 
 
+def test_what_a_deployment_writes_besides_is_a_step_or_named() -> None:
+    details = extension_details("Contoso.Agents", "WatcherForLinux", {})
+    inner = details["deployment"]["properties"]["template"]["resources"]
+    kind = "Microsoft.Insights/dataCollectionRuleAssociations"
+    inner.append({"type": kind, "name": "a", "properties": {"dataCollectionRuleId": "[parameters('rule')]"}})
+    inner.append({"type": "Microsoft.Insights/dataCollectionRules", "name": "r", "properties": {}})
+    details["deployment"]["properties"]["parameters"]["rule"] = {"value": "[parameters('dcrResourceId')]"}
+    both = read_definition(definition("both", [], details, dcrResourceId=None))
+    result = import_initiative([SetMember("Both", both.id, both, {})], load_catalogue())
+    assert result.policies[0]["dataCollectionRules"] == ["{DCR_RESOURCE_ID}"]
+    (note,) = result.members[0].notes
+    assert "its deployment also writes Microsoft.Insights/dataCollectionRules, and no policy does that" in note
+
+
 INITIATIVES = sorted((SAMPLES / "initiatives").glob("*.json")) if SAMPLES.is_dir() else []
 
 

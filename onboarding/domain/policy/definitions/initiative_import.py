@@ -161,6 +161,10 @@ class _Import:
         pieces = {number: [_own_piece(self._extension(number))] for number in chosen}
         self._add_identities(chosen, pieces)
         self._add_associations(chosen, pieces)
+        for number, wanted in enumerate(self._wanted):
+            if not isinstance(wanted, NotTakenOver) and wanted.also:
+                note = f"its deployment also writes {', '.join(wanted.also)}, and no policy does that"
+                self._notes.setdefault(number, []).append(note)
         deploying = self._deploying(chosen)
         ordered = [*deploying, *(number for number in chosen if number not in deploying)]
         policies = [policy for number in ordered for policy in self._policies(number, chosen, pieces)]
@@ -450,7 +454,7 @@ def _read(member: SetMember) -> Wanted:
 
 
 def _own_piece(wanted: ExtensionMember) -> _Piece:
-    return _Piece(wanted.rule, reduced(wanted.rule, about_identity))
+    return _Piece(wanted.rule, reduced(wanted.rule, about_identity), rules=wanted.rules)
 
 
 def _with_association(number: int, wanted: AssociationMember, piece: _Piece) -> Iterator[_Piece]:

@@ -63,6 +63,8 @@ class ExtensionMember(Struct, frozen=True):
     template: TemplateExtension | None  # None if it deploys nothing
     handlers: tuple[tuple[str, str], ...]  # publisher and type, as its existence condition names them; empty type: any
     identity: bool  # whether its rule asks for an identity that is there already
+    rules: tuple[str, ...] = ()  # data collection rules that its deployment associates, too: ids or app settings
+    also: tuple[str, ...] = ()  # the types of other resources that its deployment writes
 
 
 class IdentityMember(Struct, frozen=True):
@@ -74,6 +76,7 @@ class IdentityMember(Struct, frozen=True):
     add: str  # system, an id or an app setting
     beside_others: bool  # whether it adds one to a VM that has others
     sole: bool  # whether a VM with another identity alone is left as it is
+    also: tuple[str, ...] = ()
 
 
 class AssociationMember(Struct, frozen=True):
@@ -83,6 +86,7 @@ class AssociationMember(Struct, frozen=True):
     asks: Reduced
     rules: tuple[str, ...]  # ids or app settings
     endpoint: str  # the same; empty for none
+    also: tuple[str, ...] = ()
 
 
 type Wanted = ExtensionMember | IdentityMember | AssociationMember | NotTakenOver
@@ -209,7 +213,17 @@ def _extension(definition: Definition, given: Mapping[str, Any], rule: Any, effe
     if template is not None and template.publisher and template.type:
         handlers = ((template.publisher, template.type),)
     asks_identity = any(map(about_identity, leaves(rule)))
-    return ExtensionMember(effect, rule, reduced(rule), template, handlers, asks_identity)
+    rules, _ = _associated(definition.details, given)
+    known = tuple(each for each in rules if _is_reference(each))
+    also = _also(definition.details, given, EXTENSIONS, *([] if len(known) < len(rules) else [_ASSOCIATIONS]))
+    return ExtensionMember(effect, rule, reduced(rule), template, handlers, asks_identity, known, also)
+
+
+def _also(details: Mapping[str, Any], given: Mapping[str, Any], *own: str) -> tuple[str, ...]:
+    """The types of what a deployment writes besides a member's own resource."""
+    types = [str(each.body.get("type", "")) for each in template_resources(details, given)]
+    ignored = ("microsoft.resources/deployments", *(each.lower() for each in own))
+    return tuple(dict.fromkeys(each for each in types if each and not each.lower().endswith(ignored)))
 
 
 def _handlers(existence: Any) -> Iterator[tuple[str, str]]:
@@ -228,15 +242,7 @@ def _handlers(existence: Any) -> Iterator[tuple[str, str]]:
 
 
 def _association(details: Mapping[str, Any], given: Mapping[str, Any], rule: Any, effect: str) -> Wanted:
-    rules: list[str] = []
-    endpoints: list[str] = []
-    for resource in template_resources(details, given):
-        if not resource.type.endswith(_ASSOCIATIONS):
-            continue
-        properties = mapping(resource.body.get("properties"))
-        for key, found in (("dataCollectionRuleId", rules), ("dataCollectionEndpointId", endpoints)):
-            if key in properties:
-                found.append(str(resource.value(properties[key])))
+    rules, endpoints = _associated(details, given)
     if not rules and not endpoints:
         return NotTakenOver("it only looks for an association, and names no rule to associate")
     computed_elsewhere = [each for each in (*rules, *endpoints) if not _is_reference(each)]
@@ -245,9 +251,21 @@ def _association(details: Mapping[str, Any], given: Mapping[str, Any], rule: Any
             "the id of its data collection rule is another one in each region and subscription, and a policy names one",
             "write a policy for each rule, with dataCollectionRules: and scope:",
         )
-    return AssociationMember(
-        effect, reduced(rule), tuple(dict.fromkeys(rules)), next(iter(dict.fromkeys(endpoints)), "")
-    )
+    endpoint = next(iter(endpoints), "")
+    return AssociationMember(effect, reduced(rule), tuple(rules), endpoint, _also(details, given, _ASSOCIATIONS))
+
+
+def _associated(details: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The rules and the endpoints that a deployment associates a VM with."""
+    rules: list[str] = []
+    endpoints: list[str] = []
+    for resource in template_resources(details, given):
+        if resource.type.endswith(_ASSOCIATIONS):
+            properties = mapping(resource.body.get("properties"))
+            for key, found in (("dataCollectionRuleId", rules), ("dataCollectionEndpointId", endpoints)):
+                if key in properties:
+                    found.append(str(resource.value(properties[key])))
+    return list(dict.fromkeys(rules)), list(dict.fromkeys(endpoints))
 
 
 def _is_reference(text: str) -> bool:
@@ -265,7 +283,8 @@ def _identity(definition: Definition, given: Mapping[str, Any], rule: Any, effec
         return _identity_member(effect, rule, SYSTEM)
     other = {"type": "UserAssigned", "userAssignedIdentities": {_ANOTHER: {}}}
     sole = existence is not None and holds(reduced(existence), _with_identity(other)) is True
-    return IdentityMember(effect, _apart(rule), True, _wanted_id(definition, existence, given), True, sole)
+    also = _also(definition.details, given, VIRTUAL_MACHINE)
+    return IdentityMember(effect, _apart(rule), True, _wanted_id(definition, existence, given), True, sole, also)
 
 
 def about_identity(leaf: Mapping[str, Any]) -> bool:
