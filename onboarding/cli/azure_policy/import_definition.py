@@ -31,7 +31,7 @@ from onboarding.cli.io import BadInput, Commands, write_text
 from onboarding.cli.policy.definition_input import load_kept
 from onboarding.cli.policy.policy_input import Source, policy_folder, read_parameters, read_source
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
-from onboarding.domain.catalog.entry_skeleton import entry_skeleton, os_named
+from onboarding.domain.catalog.entry_of_request import entry_of_request, os_named
 from onboarding.domain.json_access import mapping, printable
 from onboarding.domain.policy.conditions import ConditionError, Undecided
 from onboarding.domain.policy.definitions.definition import Definition, read_kept
@@ -301,7 +301,7 @@ def _own_entry(imported: Imported, folder: Path, entries: Mapping[str, Catalogue
     found = imported.extension
     if found is None or imported.policy["extension"] in entries or "FILL-IN" in (found.publisher, found.type):
         return
-    entry = entry_skeleton(
+    entry = entry_of_request(
         found.publisher,
         found.type,
         os_named(found.type, found.publisher),

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from onboarding.domain.catalog.entry_skeleton import entry_name, os_named
+from onboarding.domain.catalog.entry_of_request import entry_name, os_named
 from onboarding.domain.json_access import mapping
 from onboarding.domain.policy.conditions import NOT_GIVEN
 from onboarding.domain.policy.conditions.expression_syntax import is_expression

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.entry_file import IdentityNeed
-from onboarding.domain.catalog.entry_skeleton import entry_name, entry_skeleton, os_named
+from onboarding.domain.catalog.entry_of_request import entry_name, entry_of_request, os_named
 from onboarding.domain.catalog.setting_templates import texts_in
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.machine.machine_identity import SYSTEM
@@ -216,7 +216,7 @@ class _Import:
         identity = IdentityNeed.SYSTEM if wanted.identity else IdentityNeed.NONE
         if template and any("{identity." in text for _, text in texts_in(template.settings)):
             identity = IdentityNeed.ANY
-        content = entry_skeleton(
+        content = entry_of_request(
             publisher,
             type_,
             os,

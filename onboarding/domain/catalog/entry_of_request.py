@@ -9,7 +9,7 @@ from typing import Any
 from onboarding.domain.machine.machine_facts import OsType
 
 
-def entry_skeleton(
+def entry_of_request(
     publisher: str,
     type_: str,
     os: OsType,
