@@ -15,9 +15,8 @@ from simulator.storm.gaps import sort_gaps
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import WAITS_FOR_NEEDED, WAITS_FOR_PROOF, ExpectedRow, FinalState
 from simulator.storm.others import Others
-from simulator.storm.own_extensions import SECRETS
 from simulator.storm.storage import checks, everything
-from simulator.storm.targets import AGENTS, NEEDS, OMS, TARGETS, Target, expected, wanted
+from simulator.storm.targets import AGENTS, NEEDS, OMS, SECRETS, TARGETS, Target, expected, wanted
 
 _CONTESTED = 3
 # The sweep has nothing to do for these outcomes, so a VM whose event was lost has no row.

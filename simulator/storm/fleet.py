@@ -15,8 +15,7 @@ from simulator.arm import Agent, Application, Guest, HandlerRun, VmSpec
 from simulator.arm.compute.spec import UBUNTU_1604
 from simulator.demo.fleet import Expectation, Member, Story, make_fleet
 from simulator.storm.groups import Group, group_of, grouped
-from simulator.storm.own_extensions import SECRETS
-from simulator.storm.targets import AMA, BESIDE, INVENTORY, THEIRS, expected
+from simulator.storm.targets import AMA, BESIDE, INVENTORY, SECRETS, THEIRS, expected
 
 _GROUP = "rg-storm"
 _SERVER = {

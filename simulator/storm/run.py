@@ -29,17 +29,17 @@ from simulator.storm.final_state import expected_rows, migrating, read_final_sta
 from simulator.storm.fleet import make_storm_fleet
 from simulator.storm.hosts import FAILED, Hosts
 from simulator.storm.invariant import WAITS_FOR_NEEDED, FinalState, Finding, judge
-from simulator.storm.own_extensions import copy_policies
 from simulator.storm.report import Report, Reports
 from simulator.storm.storm import SETTINGS, Storm, StormOptions, options
-from simulator.storm.targets import OWN
+from simulator.storm.targets import OWN, copy_policies
 from simulator.storm.versions import Version, export
 
 _AGENTS_ROWS = 2  # of each VM: for the OMS agent and the Azure Monitor Agent
 _UNHEARD = ("Microsoft.Insights/*",)  # no source shows such events
 _JITTER = 60.0  # simulated seconds by which events are late, and so out of order
 _PAUSE = 60.0  # seconds that each pause may add
-_LIMIT = 150.0  # seconds, and two more for each VM: two storms may run concurrently on two cores
+_LIMIT = 150.0  # seconds, and some more for each VM: two storms may run concurrently on two cores
+_EACH = {3: 2.0, 5: 4.0}  # by the number of extensions
 
 
 def run(args: argparse.Namespace) -> int:
@@ -131,7 +131,8 @@ async def storm(
             console.print("Starting the functions hosts", highlight=False)
             await hosts.start()
             with progress_for(console, vms, _AGENTS_ROWS + len(OWN[extensions])) as progress:
-                await storm_run.run(ledger, progress, limit or _LIMIT + 2 * vms + _PAUSE * storm_options.pauses)
+                longest = limit or _LIMIT + _EACH[extensions] * vms + _PAUSE * storm_options.pauses
+                await storm_run.run(ledger, progress, longest)
         finally:
             await hosts.stop()
         entities = await ledger.everything()

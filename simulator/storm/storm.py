@@ -29,8 +29,7 @@ from simulator.storm.fleet import MIGRATING
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import published_outcomes, row_is_right
 from simulator.storm.others import Others
-from simulator.storm.own_extensions import SECRETS
-from simulator.storm.targets import IDENTITY, LINUX_RULE, NEWEST, RULE, WORKSPACE_ID
+from simulator.storm.targets import IDENTITY, LINUX_RULE, NEWEST, RULE, SECRETS, WORKSPACE_ID
 
 FAULTS = ROOT / "samples" / "faults" / "storm.yaml"
 DURATIONS = ROOT / "samples" / "durations" / "storm.yaml"

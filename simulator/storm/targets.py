@@ -8,18 +8,28 @@ of the product is used.
 
 from __future__ import annotations
 
+import secrets
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from simulator.arm import Agent, VmSpec
 from simulator.arm.compute.artifacts import Artifacts, Handler, Release
 from simulator.arm.insights.agent_settings import LINUX_AGENT, WINDOWS_AGENT
 from simulator.arm.options import OMS_HANDLER
 from simulator.demo.fleet import Expectation, Member
+from simulator.laptop import ROOT
 from simulator.storm.groups import WITHOUT_HEARTBEAT, Group, group_of
 
 # The newest versions in the artifact repository during a storm: those that the policies' support tables describe.
 NEWEST = {OMS_HANDLER: "1.3"}
+
+_POLICIES = ROOT / "samples" / "policies"
+# The policies and entries that every storm has, and those that one with five extensions has besides.
+STORM, MORE = _POLICIES / "storm", _POLICIES / "storm-extensions"
+# The protected settings of their entries, by app setting: new in every run, so that a search finds none by chance.
+SECRETS = {name: secrets.token_urlsafe(32) for name in ("INVENTORY_TOKEN", "SHIPPER_KEY", "ASSETS_PASSWORD")}
 
 _MONITOR = "/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/rg-monitor/providers"
 _IDENTITIES = f"{_MONITOR}/Microsoft.ManagedIdentity/userAssignedIdentities"
@@ -60,6 +70,13 @@ OWN = {3: (INVENTORY,), 5: (INVENTORY, PLUGIN, SHIPPER, ASSETS)}
 NEEDS = {PLUGIN: INVENTORY}
 """The one that another needs on the VM before it is requested."""
 TARGETS = (OMS, *AGENTS, *OWN[5])
+
+
+def copy_policies(folder: Path) -> Path:
+    """Copy the policies and entries of a storm with five extensions into a new folder; returns that folder."""
+    for source in (STORM, MORE):
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+    return folder
 
 
 def rule_of(subscription: str) -> str:

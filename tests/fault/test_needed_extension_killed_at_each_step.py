@@ -17,9 +17,8 @@ from simulator.demo.ledger import Ledger, Row
 from simulator.laptop import CloudOptions, Laptop
 from simulator.roles import assign_shipped_roles
 from simulator.storm.hosts import Hosts
-from simulator.storm.own_extensions import copy_policies
 from simulator.storm.storm import options
-from simulator.storm.targets import INVENTORY, PLUGIN
+from simulator.storm.targets import INVENTORY, PLUGIN, copy_policies
 from simulator.tls import certificates_in
 from tests.fault.kill_proxy import KillPoint, KillProxy, Step
 from tests.fault.killing import kill_at_each_step, settings_through
@@ -99,6 +98,6 @@ async def test_the_stored_state_is_enough_to_finish(ended: Ended, name: str, for
     assert ended.kill_points[vm.name].fired
     outcomes = sorted((row.extension, row.outcome) for row in ended.rows if row.vm == vm.id.lower())
     assert outcomes == [(INVENTORY.extension, "Installed"), (PLUGIN.extension, "Installed")]
-    asked = [each for each in ended.attempts if each.vm == vm.id.lower()]
-    assert [each.handler for each in asked] == [INVENTORY.handler, PLUGIN.handler]
-    assert INVENTORY.handler in asked[1].succeeded
+    sent = [each for each in ended.attempts if each.vm == vm.id.lower()]
+    assert [each.handler for each in sent] == [INVENTORY.handler, PLUGIN.handler]
+    assert INVENTORY.handler in sent[1].succeeded

@@ -21,8 +21,21 @@ from simulator.storm.evidence import unmet
 from simulator.storm.fleet import make_storm_fleet
 from simulator.storm.groups import TAG, Group
 from simulator.storm.invariant import WAITS_FOR_NEEDED, ExpectedRow, judge, row_is_right
-from simulator.storm.own_extensions import SECRETS, copy_policies
-from simulator.storm.targets import AMA, ASSETS, INVENTORY, NEEDS, OMS, OWN, PLUGIN, SHIPPER, Target, expected, wanted
+from simulator.storm.targets import (
+    AMA,
+    ASSETS,
+    INVENTORY,
+    NEEDS,
+    OMS,
+    OWN,
+    PLUGIN,
+    SECRETS,
+    SHIPPER,
+    Target,
+    copy_policies,
+    expected,
+    wanted,
+)
 from tests.simulator.test_storm_invariant import VM, WHOLE, broken, row
 
 XENIAL = Guest(os_name="ubuntu", os_version="16.04")
@@ -97,9 +110,9 @@ def test_it_may_wait_for_the_one_that_it_needs_there_and_nowhere_else() -> None:
 
 @pytest.mark.parametrize("succeeded", [frozenset(), frozenset({SHIPPER.handler})])
 def test_a_request_before_the_needed_extension_has_succeeded_is_found(succeeded: frozenset[str]) -> None:
-    asked = Attempt(VM, PLUGIN.handler, "us", "", "", succeeded)
+    sent = Attempt(VM, PLUGIN.handler, "us", "", "", succeeded)
     says = f"web got a request for {PLUGIN.handler} before {INVENTORY.handler} had succeeded"
-    assert broken(replace(WHOLE, attempts=[asked])) == {EARLY: [says]}
+    assert broken(replace(WHOLE, attempts=[sent])) == {EARLY: [says]}
 
 
 def test_a_request_after_that_or_for_another_extension_is_none() -> None:

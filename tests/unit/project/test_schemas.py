@@ -22,7 +22,7 @@ from onboarding.domain.typed_file import FileMapping, json_schema, keys_of
 from onboarding.export.policy_schema import policy_schema
 from onboarding.loading.package_data import managed_kinds
 from onboarding.loading.policy_folder import load_catalogue_of, load_policies, policy_files
-from simulator.storm.own_extensions import MORE, copy_policies
+from simulator.storm.targets import MORE, copy_policies
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
