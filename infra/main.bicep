@@ -233,7 +233,7 @@ module topic 'modules/topic.bicep' = if (outcomeTopic) {
   }
 }
 
-module network 'modules/network.bicep' = if (ownNetwork) {
+module network 'modules/network/network.bicep' = if (ownNetwork) {
   name: 'network'
   scope: group
   params: {
@@ -283,7 +283,7 @@ module app 'modules/app.bicep' = {
   }
 }
 
-module access 'modules/private-access.bicep' = if (closed) {
+module access 'modules/network/private-access.bicep' = if (closed) {
   name: 'private-access'
   scope: group
   params: {

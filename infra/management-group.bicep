@@ -54,6 +54,19 @@ var keys = concat(
   identities ? ['identities'] : [],
   removals ? ['removals'] : []
 )
+// The parameters of subscription.bicep that each subscription gets, by way of parameters of the policy.
+var handedOver = {
+  groupName: { type: 'String', value: groupName }
+  location: { type: 'String', value: location }
+  functionAppId: { type: 'String', value: functionAppId }
+  appPrincipalId: { type: 'String', value: appPrincipalId }
+  eventsIdentityId: { type: 'String', value: eventsIdentityId }
+  storageAccountId: { type: 'String', value: storageAccountId }
+  eventsQueue: { type: 'String', value: eventsQueue }
+  policyStates: { type: 'Boolean', value: policyStates }
+  tags: { type: 'Object', value: tags }
+  logWorkspaceId: { type: 'String', value: logWorkspaceId }
+}
 var storage = split(storageAccountId, '/')
 var scope = managementGroup().id
 var subscriber roleType = roles.subscriber
@@ -101,17 +114,20 @@ resource definition 'Microsoft.Authorization/policyDefinitions@2025-01-01' = {
     displayName: 'Send the events of virtual machines to VM onboarding'
     description: 'Makes the system topic of a subscription, and its event subscription to the function app that onboards virtual machines.'
     metadata: { category: 'Monitoring' }
-    parameters: {
-      effect: {
-        type: 'String'
-        allowedValues: [
-          'DeployIfNotExists'
-          'AuditIfNotExists'
-          'Disabled'
-        ]
-        defaultValue: 'DeployIfNotExists'
-      }
-    }
+    parameters: union(
+      {
+        effect: {
+          type: 'String'
+          allowedValues: [
+            'DeployIfNotExists'
+            'AuditIfNotExists'
+            'Disabled'
+          ]
+          defaultValue: 'DeployIfNotExists'
+        }
+      },
+      mapValues(handedOver, value => { type: value.type })
+    )
     policyRule: {
       if: {
         field: 'type'
@@ -122,28 +138,28 @@ resource definition 'Microsoft.Authorization/policyDefinitions@2025-01-01' = {
         details: {
           type: 'Microsoft.EventGrid/systemTopics'
           name: 'vm-onboarding'
-          resourceGroupName: groupName
+          resourceGroupName: '[parameters(\'groupName\')]'
           existenceScope: 'resourceGroup'
           deploymentScope: 'subscription'
-          roleDefinitionIds: [subscriberRole.id]
+          roleDefinitionIds: [tenantResourceId('Microsoft.Authorization/roleDefinitions', subscriberRole.name)]
           deployment: {
-            location: location
+            location: '[parameters(\'location\')]'
             properties: {
               mode: 'incremental'
               template: loadJsonContent('compiled/subscription.json')
               parameters: {
-                groupName: { value: groupName }
-                location: { value: location }
-                functionAppId: { value: functionAppId }
-                appPrincipalId: { value: appPrincipalId }
-                eventsIdentityId: { value: eventsIdentityId }
-                storageAccountId: { value: storageAccountId }
-                eventsQueue: { value: eventsQueue }
-                policyStates: { value: policyStates }
+                groupName: { value: '[parameters(\'groupName\')]' }
+                location: { value: '[parameters(\'location\')]' }
+                functionAppId: { value: '[parameters(\'functionAppId\')]' }
+                appPrincipalId: { value: '[parameters(\'appPrincipalId\')]' }
+                eventsIdentityId: { value: '[parameters(\'eventsIdentityId\')]' }
+                storageAccountId: { value: '[parameters(\'storageAccountId\')]' }
+                eventsQueue: { value: '[parameters(\'eventsQueue\')]' }
+                policyStates: { value: '[parameters(\'policyStates\')]' }
+                tags: { value: '[parameters(\'tags\')]' }
+                logWorkspaceId: { value: '[parameters(\'logWorkspaceId\')]' }
                 // The roles are those of the management group.
                 assignRoles: { value: false }
-                tags: { value: tags }
-                logWorkspaceId: { value: logWorkspaceId }
               }
             }
           }
@@ -160,7 +176,7 @@ resource assignment 'Microsoft.Authorization/policyAssignments@2025-01-01' = {
   properties: {
     displayName: 'Send the events of virtual machines to VM onboarding'
     policyDefinitionId: definition.id
-    parameters: { effect: { value: effect } }
+    parameters: union({ effect: { value: effect } }, mapValues(handedOver, value => { value: value.value }))
   }
 }
 
@@ -174,7 +190,7 @@ resource subscriberAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' =
 }
 
 // The function, the storage account and the identity may be in a subscription that is not below the management group.
-module destination 'modules/subscriber-access.bicep' = {
+module destination 'modules/events/subscriber-access.bicep' = {
   name: 'vm-onboarding-subscriber'
   scope: resourceGroup(storage[2], storage[4])
   params: {

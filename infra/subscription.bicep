@@ -143,7 +143,7 @@ module groupAccess 'modules/group-access.bicep' = [
   }
 ]
 
-module machinesTopic 'modules/system-topic.bicep' = if (!existing) {
+module machinesTopic 'modules/events/system-topic.bicep' = if (!existing) {
   name: 'machines-topic'
   scope: group
   params: {
@@ -155,7 +155,7 @@ module machinesTopic 'modules/system-topic.bicep' = if (!existing) {
   }
 }
 
-module machines 'modules/event-subscription.bicep' = {
+module machines 'modules/events/event-subscription.bicep' = {
   name: 'machines'
   scope: resourceGroup(existing ? systemTopicGroup : group.name)
   params: {
@@ -192,7 +192,7 @@ module machines 'modules/event-subscription.bicep' = {
   }
 }
 
-module findingsTopic 'modules/system-topic.bicep' = if (policyStates) {
+module findingsTopic 'modules/events/system-topic.bicep' = if (policyStates) {
   name: 'findings-topic'
   scope: group
   params: {
@@ -204,7 +204,7 @@ module findingsTopic 'modules/system-topic.bicep' = if (policyStates) {
   }
 }
 
-module findings 'modules/event-subscription.bicep' = if (policyStates) {
+module findings 'modules/events/event-subscription.bicep' = if (policyStates) {
   name: 'findings'
   scope: group
   params: {

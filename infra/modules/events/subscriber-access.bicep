@@ -1,13 +1,13 @@
 // The rights of the policy's identity where events are sent to. They are that group's own custom role, since a role of the
 // management group cannot be assigned outside of it.
-import { role as roleType } from '../types.bicep'
+import { role as roleType } from '../../types.bicep'
 
 param principalId string
 
 @description('Let it give topics their two roles on the storage account, and no other.')
 param assigns bool
 
-var subscriber roleType = loadJsonContent('../roles.json').subscriber
+var subscriber roleType = loadJsonContent('../../roles.json').subscriber
 var roleBasedAccessControlAdministrator = 'f58310d9-a9f6-439a-9e8d-f62e7b41a168'
 var storageBlobDataContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
 var storageQueueDataMessageSender = 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a'

@@ -1,5 +1,5 @@
 // A system topic of this subscription. A subscription can have only one of each type for its events.
-import { tags as tagsType } from '../types.bicep'
+import { tags as tagsType } from '../../types.bicep'
 
 param name string
 param topicType string

@@ -1,6 +1,6 @@
 // The network of the profile private: a subnet that the app sends from, a subnet for private endpoints, and the rules for what
 // leaves. Not used where both subnets are given.
-import { tags as tagsType } from '../types.bicep'
+import { tags as tagsType } from '../../types.bicep'
 
 param name string
 param location string

@@ -1,5 +1,5 @@
 // The profile private: every service of the app has an address in the network, and a name that leads there.
-import { tags as tagsType } from '../types.bicep'
+import { tags as tagsType } from '../../types.bicep'
 
 param token string
 param location string

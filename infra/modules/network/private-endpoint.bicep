@@ -1,5 +1,5 @@
 // A private endpoint of one service of one resource, and its name in the private zone.
-import { tags as tagsType } from '../types.bicep'
+import { tags as tagsType } from '../../types.bicep'
 
 param name string
 param location string

@@ -1,5 +1,5 @@
 // A private DNS zone, which the network asks.
-import { tags as tagsType } from '../types.bicep'
+import { tags as tagsType } from '../../types.bicep'
 
 param name string
 param tags tagsType
