@@ -181,7 +181,8 @@ async def _report(
     laptop: Laptop, evidence: Evidence, checks: Sequence[Check], ledger: Ledger, host: FunctionsHost, began: float
 ) -> Report:
     took = time.monotonic() - began
-    report = Report(sort_rows(evidence.rows), figures(evidence), checks, took, laptop.cloud_options.scale)
+    operations = sorted(laptop.arm.scopes.needed.of(laptop.arm.options.principal_id))
+    report = Report(sort_rows(evidence.rows), figures(evidence), checks, took, laptop.cloud_options.scale, operations)
     texts = {
         "table": repr(await ledger.everything()),
         "queue": await _messages(laptop.azurite.connection_string),
