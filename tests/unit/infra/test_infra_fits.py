@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import tomllib
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -199,7 +200,24 @@ def test_azd_finds_the_app_and_subscribes_after_it_deployed() -> None:
     ((service, what),) = project["services"].items()
     assert what == {"project": ".", "language": "py", "host": "function"}
     assert one(snapshot("public"), "Microsoft.Web/sites")["tags"]["azd-service-name"] == service
-    assert project["hooks"] == {"postdeploy": {"shell": "sh", "run": "bash scripts/subscribe"}}
+    hooks = project["hooks"]["postdeploy"]
+    assert hooks["posix"] == {"shell": "sh", "run": "bash scripts/subscribe"}
+    assert hooks["windows"] == {"shell": "pwsh", "run": "./scripts/subscribe.ps1"}
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert project["metadata"]["template"] == f"vm-onboarding@{version}"
+    assert f"azd {project['requiredVersions']['azd'].removeprefix('>= ')}".startswith("azd 1.18")
+    assert (ROOT / project["infra"]["path"] / f"{project['infra']['module']}.bicep").is_file()
+
+
+def test_both_scripts_hand_over_the_same() -> None:
+    """There is no PowerShell here: the names of parameters and values are compared."""
+    shell, powershell = ((ROOT / "scripts" / name).read_text() for name in ("subscribe", "subscribe.ps1"))
+    parameter = re.compile(r'"(\w+)=\$')
+    assert parameter.findall(shell) == parameter.findall(powershell)
+    wanted = re.compile(r"(?:value|option|Get-Value|Get-Option) ([A-Z_]+)")
+    assert set(wanted.findall(shell)) == set(wanted.findall(powershell))
+    templates = re.compile(r"infra/[\w-]+\.bicep")
+    assert templates.findall(shell) == templates.findall(powershell)
 
 
 def executable(path: Path, text: str) -> None:
