@@ -44,6 +44,8 @@ $parameters = @(
     "associations=$(Get-Option VM_ASSOCIATIONS false)"
     "identities=$(Get-Option VM_IDENTITIES false)"
     "removals=$(Get-Option VM_REMOVALS false)"
+    "logWorkspaceId=$(Get-Option LOG_WORKSPACE_ID)"
+    "tags=$(Get-Option EVENTS_TAGS '{}')"
 )
 
 if ($ManagementGroup) {
