@@ -17,7 +17,7 @@ CHECKOV = shutil.which(os.environ.get("CHECKOV", "checkov"))
 
 
 def scan(**environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "scripts" / "scan.py"]
+    command = [sys.executable, str(ROOT / "scripts" / "scan.py")]
     return subprocess.run(command, env=environment or None, capture_output=True, text=True, check=False)
 
 
