@@ -18,7 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,39 +62,50 @@ def _current(file: Path, compiled: str) -> bool:
     )
 
 
-def _compile(compiler: str, write: bool, ages: dict[str, str]) -> Iterator[str]:
-    """What is wrong with the templates. `ages` gets the types whose API version is old."""
-    for name in COMPILED:
-        done = _run(compiler, "build", f"{name}.bicep", "--stdout")
-        for line in done.stderr.splitlines():
-            diagnostic = _DIAGNOSTIC.match(line.strip())
-            if diagnostic and diagnostic["level"] == "Info" and (age := _AGE.search(diagnostic["text"])):
-                ages[age["type"]] = f"{age['type']} {age['version']} ({age['days']} days)"
-            elif line.strip():
-                yield line.strip().replace(f"{INFRA}{os.sep}", "infra/")
-        if done.returncode:
-            yield f"infra/{name}.bicep does not compile"
-            continue
-        file = INFRA / "compiled" / f"{name}.json"
-        if _current(file, done.stdout):
-            continue
+def _compile(compiler: str, name: str, write: bool, ages: dict[str, str]) -> list[str]:
+    """What is wrong with a template. `ages` gets the types whose API version is old."""
+    faults = []
+    done = _run(compiler, "build", f"{name}.bicep", "--stdout")
+    for line in done.stderr.splitlines():
+        diagnostic = _DIAGNOSTIC.match(line.strip())
+        if diagnostic and diagnostic["level"] == "Info" and (age := _AGE.search(diagnostic["text"])):
+            ages[age["type"]] = f"{age['type']} {age['version']} ({age['days']} days)"
+        elif line.strip():
+            faults.append(line.strip().replace(f"{INFRA}{os.sep}", "infra/"))
+    if done.returncode:
+        return [*faults, f"infra/{name}.bicep does not compile"]
+    file = INFRA / "compiled" / f"{name}.json"
+    if not _current(file, done.stdout):
         if write:
             file.write_text(done.stdout if done.stdout.endswith("\n") else f"{done.stdout}\n")
         else:
-            yield f"infra/compiled/{name}.json is not current; run: make templates"
+            faults.append(f"infra/compiled/{name}.json is not current; run: make templates")
+    return faults
 
 
-def _snapshots(compiler: str, write: bool) -> Iterator[str]:
-    """The profiles whose snapshot is not current."""
-    for profile in sorted(INFRA.glob("profiles/*.bicepparam")):
-        mode = "overwrite" if write else "validate"
-        place = _OF_GROUP if profile.name.startswith("management-group") else _PLACE
-        done = _run(compiler, "snapshot", f"profiles/{profile.name}", "--mode", mode, *place)
-        if done.returncode:
-            said = [line for line in (done.stdout + done.stderr).splitlines() if " : Info " not in line]
-            yield "\n".join(
-                [f"the snapshot of infra/profiles/{profile.name} is not current; run: make templates", *said]
-            )
+def _snapshot(compiler: str, profile: Path, write: bool) -> list[str]:
+    """What is wrong with the snapshot of a profile."""
+    place = _OF_GROUP if profile.name.startswith("management-group") else _PLACE
+    mode = "overwrite" if write else "validate"
+    done = _run(compiler, "snapshot", f"profiles/{profile.name}", "--mode", mode, *place)
+    if not done.returncode:
+        return []
+    output = [line for line in (done.stdout + done.stderr).splitlines() if " : Info " not in line]
+    return ["\n".join([f"the snapshot of infra/profiles/{profile.name} is not current; run: make templates", *output])]
+
+
+def _faults(compiler: str, write: bool, ages: dict[str, str]) -> list[str]:
+    """What is wrong with the templates and their files. Each template but the first, and each profile, is compiled
+    beside the others."""
+    first, *others = COMPILED
+    found = _compile(compiler, first, write, ages)
+    profiles = sorted(INFRA.glob("profiles/*.bicepparam"))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        compiled = [pool.submit(_compile, compiler, name, write, ages) for name in others]
+        snapshots = [pool.submit(_snapshot, compiler, profile, write) for profile in profiles]
+        for each in (*compiled, *snapshots):
+            found += each.result()
+    return list(dict.fromkeys(found))
 
 
 def main() -> int:
@@ -110,7 +121,7 @@ def main() -> int:
     if args.write:
         _run(compiler, "format", "--pattern", "./**/*.bicep")
     ages: dict[str, str] = {}
-    faults = list(dict.fromkeys([*_compile(compiler, args.write, ages), *_snapshots(compiler, args.write)]))
+    faults = _faults(compiler, args.write, ages)
     print(
         "\n".join(faults) if faults else "templates: all compile without a warning, and what they deploy is on record"
     )

@@ -212,9 +212,14 @@ resource blobLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = i
   scope: blobs
   properties: {
     workspaceId: workspaceId
+    // Reads are the host's, every few seconds; a change of the package or of a key is a write.
     logs: [
       {
-        categoryGroup: 'audit'
+        category: 'StorageWrite'
+        enabled: true
+      }
+      {
+        category: 'StorageDelete'
         enabled: true
       }
     ]

@@ -99,6 +99,22 @@ def test_the_only_identity_that_may_serve_is_named_in_the_settings(printed: Prin
     assert OURS in json.dumps(made["resources"][-1]["properties"]["settings"])
 
 
+@pytest.mark.parametrize("placement", ["nested", "root"])
+@pytest.mark.parametrize("extension", ["azure-monitor-agent-linux", "azure-monitor-agent-windows", "oms-agent-linux"])
+def test_a_whole_template_names_what_it_depends_on_by_its_id(printed: Print, placement: str, extension: str) -> None:
+    """Microsoft's toolkit for tests of templates asks for it."""
+    settings = {"settings": {"workspaceId": "{OMS_WORKSPACE_ID}"}} if extension == "oms-agent-linux" else {}
+    made = printed(placement, "--complete", policy={"extension": extension, **settings}, DATA_COLLECTION_RULE_ID=RULE)
+
+    def dependencies(resources: list[dict[str, Any]]) -> list[str]:
+        inner = [each for resource in resources for each in dependencies(resource.get("resources", []))]
+        return [*(each for resource in resources for each in resource.get("dependsOn", [])), *inner]
+
+    found = dependencies(json.loads(made)["resources"])
+    assert found
+    assert all(each.startswith("[resourceId(") for each in found)
+
+
 @needs_bicep
 @pytest.mark.parametrize("form", FORMS, ids=" ".join)
 def test_every_form_compiles_without_a_warning(printed: Print, form: tuple[str, ...]) -> None:
