@@ -141,7 +141,7 @@ def test_the_package_starts_under_the_real_worker_library(built: Built, azurite:
         urlopen(f"{host.url}/api/health")
     assert answered.value.code == 503  # no policy is active, since no setting of one is given
     health = json.loads(answered.value.read())
-    assert [each["name"] for each in health["policies"]]
+    assert health["status"] != "healthy"
     assert '"errors": {}' in host.output()  # each function was loaded, those of the events' queue too
 
 
