@@ -44,7 +44,7 @@ from onboarding.domain.policy.policy import Effect, Policy, PolicySet
 from onboarding.domain.policy.routing import routes
 from onboarding.domain.policy.step_needs import step_needs
 from onboarding.loading.package_data import reference_data
-from onboarding.loading.policy_folder import load_catalogue_of, load_overrides, load_policies
+from onboarding.loading.policy_folder import load_overrides, load_policies, load_used_catalogue
 from onboarding.logging import logger
 from onboarding.settings import Settings, Storage, read_settings
 
@@ -71,6 +71,8 @@ class Configuration(Struct, frozen=True):
     rules: Rules
     problems: tuple[str, ...]
     """What is wrong with settings and files, each with its fix; empty: nothing is."""
+    notices: tuple[str, ...] = ()
+    """What is no problem and may surprise: shipped extensions that are replaced by the user's own."""
 
 
 class Application:
@@ -135,14 +137,14 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
     """Read settings, catalogue and policies; a file that cannot be used is left out and named."""
     settings = read_settings(environment)
     folder = Path(settings.policies)
-    catalogue = load_catalogue_of(folder)
+    catalogue = load_used_catalogue(folder)
     policies, problems = load_policies(folder, catalogue.entries, catalogue.unusable)
     overrides, override_problems = load_overrides(folder)
     active = policies.with_settings(environment)
     rules = Rules(active, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
     of_settings = (*_none_active(active), *_setting_problems(rules))
     found = (*settings.problems, *catalogue.problems, *problems, *override_problems, *of_settings)
-    return Configuration(settings, rules, found)
+    return Configuration(settings, rules, found, catalogue.notices)
 
 
 def connect(configuration: Configuration) -> Application:
@@ -492,12 +494,14 @@ def _setting_problems(rules: Rules) -> list[str]:
 def _log_configuration(configuration: Configuration) -> None:
     for problem in configuration.problems:
         _log.error("configuration: %s", problem)
+    for notice in configuration.notices:
+        _log.info("%s", notice)
     for policy in configuration.rules.policies.policies:
         if policy.inactive:
             _log.info("%s", policy.off)
     for entry in _in_use(configuration.rules):
         if entry.retired:
-            _log.warning("%s; it can still be installed, without support", entry.retired)
+            _log.warning("%s; after that day it is installed all the same, without support", entry.retired)
 
 
 def _in_use(rules: Rules) -> list[CatalogueEntry]:

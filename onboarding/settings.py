@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct, ValidationError, convert, field
 
 from onboarding.domain.catalog.extension_settings import UNRESOLVED_FIX, UNRESOLVED_WHY
+from onboarding.domain.catalog.protected_settings import DIGEST_KEY, SHORTEST_KEY
 from onboarding.domain.catalog.setting_templates import is_unresolved
 from onboarding.domain.errors import ConfigurationError, known_names
 from onboarding.domain.reconcile.drift import GRACE_PERIOD
@@ -31,7 +32,13 @@ _OWN_NAMES = re.compile(
     r"AZURE_\w+|ARM_ENDPOINT|LOG_ANALYTICS_ENDPOINT|OUTCOME_TOPIC_\w+|SWEEP_\w+|HISTORY_DAYS|EVENTS_QUEUE|(?:ONBOARDING|AzureWebJobs|APPLICATIONINSIGHTS)_?\w+"
 )
 # Other environment variables with secrets. They are masked everywhere: an error text of any library may hold them.
-_SECRET_NAMES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET")
+_SECRET_NAMES = (
+    DIGEST_KEY,
+    "AZURE_CLIENT_SECRET",
+    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+    "IDENTITY_HEADER",
+    "MSI_SECRET",
+)
 _NAMES_WITH_SECRETS = re.compile(r"(?:https?|all)_proxy|AzureWebJobs\w+|ONBOARDING_STORAGE", re.IGNORECASE)
 
 
@@ -197,6 +204,19 @@ class QueueName(str):
         return cls(text)
 
 
+class DigestKey(str):
+    """A key that is long enough."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_file(cls, text: str) -> Self:
+        if len(text.strip()) < SHORTEST_KEY:
+            problem = f"the key has fewer than {SHORTEST_KEY} characters, so changed secrets are not recognised"
+            raise ConfigurationError("", problem, "write a long random text, such as that of `openssl rand -hex 32`")
+        return cls(text)
+
+
 class LogForm(str):
     """A form of log lines."""
 
@@ -256,6 +276,9 @@ class AppSettings(Struct, frozen=True, kw_only=True):
     log_form: Annotated[LogForm | None, Meta(description="the form of log lines")] = field(default=None, name=FORM)
     topic_endpoint: Annotated[HttpsUrl | None, Meta(description="Event Grid topic for outcome events")] = field(
         default=None, name="OUTCOME_TOPIC_ENDPOINT"
+    )
+    digest_key: Annotated[DigestKey | None, Meta(description="the key by which changed secrets are recognised")] = (
+        field(default=None, name=DIGEST_KEY)
     )
     topic_key: Annotated[str, Meta(description="the topic's key, if the identity may not publish")] = field(
         default="", name="OUTCOME_TOPIC_KEY"

@@ -85,8 +85,12 @@ COMMANDS: Mapping[str, CommandHelp] = {
     ),
     "extension": CommandHelp(
         "catalog",
-        "show entries of the catalogue, and write the schema of their files",
-        ("onboard extension show oms-agent-linux", "onboard extension schema --check"),
+        "list, make, validate, try and show catalogue entries",
+        (
+            "onboard extension list",
+            "onboard extension new --publisher Contoso.Inventory --type AgentLinux",
+            "onboard extension test agent-linux --setting region=eu",
+        ),
     ),
     "extensions": CommandHelp(
         "machines.extensions",
@@ -117,7 +121,7 @@ COMMANDS: Mapping[str, CommandHelp] = {
         (
             "onboard migration",
             "onboard migration --list both -o csv",
-            "onboard migration --from oms-agent-linux --to azure-monitor",
+            "onboard migration --from inventory-agent --to azure-monitor",
         ),
     ),
     "pause": CommandHelp(
@@ -138,9 +142,9 @@ COMMANDS: Mapping[str, CommandHelp] = {
         "machines.remove",
         "remove an extension from chosen VMs now",
         (
-            "onboard remove web01 --extension oms-agent-linux --dry-run",
+            "onboard remove web01 --extension inventory-agent --dry-run",
             "onboard remove web01 --policy retire-oms",
-            "onboard remove - --extension oms-agent-linux --yes < ids.txt",
+            "onboard remove - --extension inventory-agent --yes < ids.txt",
         ),
     ),
     "replay": CommandHelp(
@@ -237,12 +241,41 @@ ACTIONS: Mapping[str, CommandHelp] = {
     ),
 }
 
+# The commands whose first argument is an action; a module of each action defines its arguments.
+WITH_ACTIONS = frozenset({"extension", "policy"})
+
 # The actions of `onboard extension`.
 EXTENSION_ACTIONS: Mapping[str, CommandHelp] = {
+    "list": CommandHelp(
+        "catalog.list_entries",
+        "list the shipped extensions and your own, and the policies that use them",
+        ("onboard extension list", "onboard extension list --own -o csv"),
+    ),
+    "new": CommandHelp(
+        "catalog.new_entry",
+        "make an entry from publisher and type, or from an installed extension",
+        (
+            "onboard extension new --publisher Contoso.Inventory --type AgentLinux",
+            "az vm extension show -g G --vm-name V -n X | onboard extension new -",
+        ),
+    ),
+    "validate": CommandHelp(
+        "catalog.entry_validation",
+        "find the errors of your own entries, each with its line and its fix",
+        ("onboard extension validate", "onboard extension validate agent.yaml -o jsonl"),
+    ),
+    "test": CommandHelp(
+        "catalog.entry_trial",
+        "install an extension on a simulated VM, and show what was sent",
+        (
+            "onboard extension test agent-linux --setting region=eu",
+            "onboard extension test agent.yaml -o json",
+        ),
+    ),
     "show": CommandHelp(
         "catalog.show",
         "print an entry in the present format, also one in the former",
-        ("onboard extension show oms-agent-linux -o json", "onboard extension show old.yaml > new.yaml"),
+        ("onboard extension show inventory-agent -o json", "onboard extension show old.yaml > new.yaml"),
     ),
     "schema": CommandHelp(
         "catalog.extension_schema",

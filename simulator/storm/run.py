@@ -37,7 +37,7 @@ _ROWS_EACH = 3
 _UNHEARD = ("Microsoft.Insights/*",)  # no source shows such events
 _JITTER = 60.0  # simulated seconds by which events are late, and so out of order
 _PAUSE = 60.0  # seconds that each pause may add
-_LIMIT = 150.0  # seconds, and one more for each VM: two storms may run concurrently on two cores
+_LIMIT = 150.0  # seconds, and two more for each VM: two storms may run concurrently on two cores
 
 
 def run(args: argparse.Namespace) -> int:
@@ -126,7 +126,7 @@ async def storm(
             console.print("Starting the functions hosts", highlight=False)
             await hosts.start()
             with progress_for(console, vms, _ROWS_EACH) as progress:
-                await storm_run.run(ledger, progress, limit or _LIMIT + vms + _PAUSE * storm_options.pauses)
+                await storm_run.run(ledger, progress, limit or _LIMIT + 2 * vms + _PAUSE * storm_options.pauses)
         finally:
             await hosts.stop()
         entities = await ledger.everything()

@@ -86,6 +86,18 @@ def test_what_others_stop_after_the_proof_is_theirs() -> None:
     assert not wrong(beaten, satisfied=REQUESTED + MINUTE), "it was satisfied anew after the removal"
 
 
+def test_an_association_removed_after_the_proof_is_theirs_also_where_the_agent_never_sent() -> None:
+    """ARM could not see that the network was blocked; then somebody removed what ARM had shown."""
+    hidden = {"reason_before": Obstacle.NETWORK, "silenced_at": None}
+    after, before = REQUESTED + MINUTE / 2, REQUESTED - MINUTE / 2
+    theirs = gap(WITHOUT_HEARTBEAT, Obstacle.NO_RULE, reason_since=after, **hidden)
+    assert sorted_gap(theirs) == SortedGaps(undone=1)
+    assert wrong(gap(WITHOUT_HEARTBEAT, Obstacle.NO_RULE, reason_since=before, **hidden)), "ARM showed it at the proof"
+    assert wrong(gap(HEARTBEAT, Obstacle.NO_RULE, reason_since=after, **hidden)), "no heartbeat proved it"
+    shown = {"reason_before": Obstacle.NO_IDENTITY, "reason_since": after}
+    assert wrong(gap(WITHOUT_HEARTBEAT, Obstacle.NO_RULE, **shown)), "ARM showed the reason before, too"
+
+
 def test_what_we_stop_is_ours() -> None:
     assert wrong(gap(WITHOUT_HEARTBEAT, Obstacle.NETWORK, silenced_at=REQUESTED + MINUTE, silenced_by=OURS))
     assert wrong(gap(WITHOUT_HEARTBEAT, Obstacle.NETWORK, operation="Microsoft.Compute/virtualMachines/write"))

@@ -255,7 +255,8 @@ def _counts(changes: Iterable[Change]) -> Counter[tuple[str, str]]:
 def _json(machines: int, changes: list[Change], shown: list[Change], off: list[Policy]) -> str:
     counts = [{"before": b, "after": a, "vms": n} for (b, a), n in sorted(_counts(changes).items())]
     changed, first = sum(change.is_change for change in changes), _audited_first(changes)
-    summary = {"machines": machines, "changed": changed, "auditedFirst": first, "counts": counts}
+    of_all = {"changed": changed, "auditedFirst": first, "updateIfOurs": _updated(changes)}
+    summary = {"machines": machines, **of_all, "counts": counts}
     inactive = [{"policy": policy.name, "because": policy.inactive} for policy in off]
     return as_json({**summary, "inactive": inactive, "changes": [change.as_dict() for change in shown]})
 
@@ -277,6 +278,8 @@ def _table(machines: int, changes: list[Change], shown: list[Change], off: list[
         lines.append(f"  {number:6} {before} → {after}" if before != after else f"  {number:6} {after} (unchanged)")
     if first := _audited_first(changes):
         lines.append(f"  {first:6} of them {AUDITED_FIRST}")
+    if updated := _updated(changes):
+        lines.append(f"  {updated:6} of them updated if we installed them")
     lines += [policy.off for policy in off]
     return "\n".join(map(printable, lines))
 
@@ -284,3 +287,8 @@ def _table(machines: int, changes: list[Change], shown: list[Change], off: list[
 def _audited_first(changes: Iterable[Change]) -> int:
     """How many of the VMs that would be written to are so old that a policy may only audit them."""
     return sum(change.after is not None and change.after.audited_first for change in changes)
+
+
+def _updated(changes: Iterable[Change]) -> int:
+    """How many of the VMs have an extension that would be updated if we installed it."""
+    return sum(change.after is not None and change.after.update != "" for change in changes)

@@ -132,3 +132,19 @@ def test_every_form_compiles_without_a_warning(printed: Print, form: tuple[str, 
 def test_whole_templates_in_json_are_ones_that_bicep_reads(printed: Print, placement: str) -> None:
     read = decompile(printed(placement, "--complete", DATA_COLLECTION_RULE_ID=RULE))
     assert "dataCollectionRuleAssociations" in read
+
+
+def test_the_client_id_of_an_identity_that_settings_name_is_a_parameter(printed: Print) -> None:
+    policy: dict[str, Any] = {
+        "extension": "key-vault-linux",
+        "identity": {"use": "any", "add": "{AMA_IDENTITY_ID}"},
+        "dataCollectionRules": [],
+        "dataCollectionEndpoint": None,
+        "settings": {"secretsManagementSettings": {"observedCertificates": [{"url": "https://v.example/secrets/web"}]}},
+    }
+    made = json.loads(printed("root", "--complete", policy=policy, AMA_IDENTITY_ID=OURS))
+    settings = made["resources"][-1]["properties"]["settings"]
+    assert settings["authenticationSettings"]["msiClientId"] == "[parameters('authenticationSettingsMsiClientId')]"
+    assert OURS in made["parameters"]["authenticationSettingsMsiClientId"]["metadata"]["description"]
+    made = json.loads(printed("root", "--complete", policy=policy))
+    assert "authenticationSettings" not in made["resources"][-1]["properties"]["settings"], "the system's serves"

@@ -28,6 +28,7 @@ HOST_SETTINGS = {
 }
 # In the README and not in the templates: what has a default (`settings` takes it), or is another way to the same end.
 LEFT_TO_THE_READER = {
+    "ONBOARDING_DIGEST_KEY",
     "HISTORY_DAYS",
     "ONBOARDING_LOG",
     "SWEEP_PATIENCE",

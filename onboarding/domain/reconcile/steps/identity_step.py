@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
+from onboarding.domain.catalog.entry_file import IdentityNeed as EntryNeed
 from onboarding.domain.errors import as_written
 from onboarding.domain.machine.machine_identity import SYSTEM, MachineIdentity
 from onboarding.domain.reconcile.steps.step import ArmRequest
@@ -28,6 +29,10 @@ _USER_IDENTITY = re.compile(
 
 NONE = "none"
 """As `add`: none is added."""
+_NO_SYSTEM = (
+    "the extension needs the system-assigned identity, which the machine does not have and the policy does not add"
+    " (`identity: {add: system}` does)"
+)
 
 
 class IdentityUse(StrEnum):
@@ -70,6 +75,14 @@ class IdentityNeed(FileMapping, frozen=True):
         if self.add not in ("", NONE, SYSTEM) and not self.add.startswith(("/subscriptions/", "{")):
             problem = f"{as_written(self.add)} is not an identity"
             raise Refused("add", problem, "write system, none, the id of a user-assigned identity, or {AN_APP_SETTING}")
+
+
+class RestrictedNeed(IdentityNeed, frozen=True):
+    """What a policy wants of a machine's identities for an extension that does not take every one."""
+
+    of_entry: EntryNeed = EntryNeed.ANY
+    """`system`: only the system-assigned one serves. `named`: the settings name a user-assigned one, also where it is
+    the only one."""
 
 
 class Fit(Struct, frozen=True):
@@ -164,7 +177,14 @@ def _ids_in(settings: object) -> dict[str, str]:
 
 
 def _in_order(needs: Sequence[IdentityNeed]) -> list[int]:
-    return sorted(range(len(needs)), key=lambda place: needs[place].use is not IdentityUse.ADDED)
+    def takes_any(place: int) -> bool:
+        return needs[place].use is IdentityUse.ANY and _of_entry(needs[place]) is not EntryNeed.SYSTEM
+
+    return sorted(range(len(needs)), key=takes_any)
+
+
+def _of_entry(need: IdentityNeed) -> EntryNeed:
+    return need.of_entry if isinstance(need, RestrictedNeed) else EntryNeed.ANY
 
 
 def _fit(
@@ -175,8 +195,15 @@ def _fit(
     refused: frozenset[str],
 ) -> Fit:
     wanted = "" if need.add == NONE else fold_id(need.add)
-    if need.use is IdentityUse.ANY and union:
-        chosen = _chosen(union, wanted)
+    if _of_entry(need) is EntryNeed.SYSTEM:
+        if SYSTEM in union:
+            return Fit(SYSTEM, there=has.system)
+        if wanted != SYSTEM:
+            return Fit(conflict=_NO_SYSTEM)
+    elif need.use is IdentityUse.ANY and union:
+        named = _of_entry(need) is EntryNeed.NAMED
+        users = {each: identity for each, identity in union.items() if each != SYSTEM}
+        chosen = _chosen(users if named and users else union, wanted)
         return Fit(union[chosen], there=chosen in has.names)
     if wanted in union and wanted:
         return Fit(union[wanted], there=wanted in has.names)
@@ -202,5 +229,6 @@ def _with_name(fit: Fit, need: IdentityNeed, union: Mapping[str, str]) -> Fit:
     if not fit.identity:
         return fit
     user = fold_id(fit.identity) != SYSTEM
-    named = user and (need.use is IdentityUse.ADDED or SYSTEM in union or len(union) > 1)
+    always = need.use is IdentityUse.ADDED or _of_entry(need) is EntryNeed.NAMED
+    named = user and (always or SYSTEM in union or len(union) > 1)
     return Fit(fit.identity, fit.there, named)
