@@ -73,11 +73,20 @@ check: $(python_ready) ## Check format, lint, types, layers, and settings that A
 	@$(bin)/mypy
 	@$(bin)/lint-imports --no-logo
 	@$(bin)/azure-functions-doctor doctor --profile deploy
+	@$(python) scripts/templates.py
 
 .PHONY: format
 format: $(python_ready) ## Format the code, and fix what the linter can fix
 	@$(bin)/ruff format .
 	@$(bin)/ruff check --fix .
+
+.PHONY: templates
+templates: $(python_ready) ## Format the templates in infra/, and write what they deploy to infra/compiled and infra/profiles
+	@$(python) scripts/templates.py --write
+
+.PHONY: checkov
+checkov: $(python_ready) ## Compare checkov's findings in what infra/ deploys with those that infra/checkov.yaml explains
+	@$(python) scripts/scan.py
 
 .PHONY: lock
 lock: $(python_ready) ## Compile the requirements; valid pins stay (ARGS=--upgrade renews them)

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from onboarding.application.operator_requests import OperatorRequests
     from onboarding.application.pause_requests import PauseRequests
     from onboarding.application.sweep.sweeper import Sweeper
+    from onboarding.application.transport.queued_events import EventStore
     from onboarding.azure.arm.arm_requests import ArmRequests
     from onboarding.azure.http_connections import Connections
     from onboarding.azure.storage.storage_requests import StorageRequests
@@ -156,6 +157,21 @@ def connect(configuration: Configuration) -> Application:
 def assemble(ports: Ports, configuration: Configuration) -> Application:
     """The application over the given ports."""
     return Application(ports, configuration.rules, Budget.of(configuration.settings))
+
+
+def connect_event_store(configuration: Configuration) -> EventStore:
+    """Where events of the queue are kept that could not be handled. Raises StorageError if the settings name no storage
+    account."""
+    from onboarding.azure.http_connections import Connections
+    from onboarding.azure.identity import credential
+    from onboarding.azure.storage.storage_clients import event_store
+
+    settings = configuration.settings
+    storage = _account(settings)
+    identity = None
+    if storage.connection_string is None:
+        identity = credential(settings.cloud, storage.client_id, settings.values)
+    return event_store(storage, settings.events_queue, identity, Connections())
 
 
 @asynccontextmanager
@@ -411,6 +427,7 @@ class Worker:
         self._environment = environment
         self._configuration: Configuration | None = None
         self._application: Application | None = None
+        self._event_store: EventStore | None = None
 
     @property
     def configuration(self) -> Configuration:
@@ -425,6 +442,12 @@ class Worker:
             with _collector_off():
                 self._application = connect(self.configuration)
         return self._application
+
+    def event_store(self) -> EventStore:
+        """Made by the first event of the queue that fails."""
+        if self._event_store is None:
+            self._event_store = connect_event_store(self.configuration)
+        return self._event_store
 
 
 worker = Worker(os.environ)

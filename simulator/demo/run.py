@@ -189,7 +189,8 @@ async def _report(
 ) -> Report:
     """The report; `secrets` are those of the policies, by the names of their app settings."""
     took = time.monotonic() - began
-    report = Report(sort_rows(evidence.rows), figures(evidence), checks, took, laptop.cloud_options.scale)
+    operations = sorted(laptop.arm.scopes.needed.of(laptop.arm.options.principal_id))
+    report = Report(sort_rows(evidence.rows), figures(evidence), checks, took, laptop.cloud_options.scale, operations)
     texts = {
         "table": repr(await ledger.everything()),
         "queue": await _messages(laptop.azurite.connection_string),

@@ -156,6 +156,7 @@ async def storm(
             handled=final_state.handled,
             findings=findings,
             histories=_histories(findings, entities),
+            operations=sorted(laptop.arm.scopes.needed.of(laptop.arm.options.principal_id)),
         )
 
 

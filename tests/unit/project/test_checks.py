@@ -25,7 +25,10 @@ def recipe(target: str) -> list[str]:
     text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n\t", "")
     found = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", text, re.MULTILINE)
     assert found, target
-    return [line.strip().removeprefix("@").replace("$(bin)", ".venv/bin") for line in found[1].splitlines()]
+    return [
+        line.strip().removeprefix("@").replace("$(bin)", ".venv/bin").replace("$(python)", ".venv/bin/python")
+        for line in found[1].splitlines()
+    ]
 
 
 def test_the_hooks_before_a_commit_are_the_checks_of_make() -> None:
