@@ -55,6 +55,9 @@ ACCOUNT = (
     step("account list-locations --query [0:2]", table="DisplayName Name RegionalDisplayName", json=[{}, {}]),
     step("group list", table="Name Location Status", json=[{"name": "myResourceGroup"}, {}, {}, {}]),
     step("group show -n myResourceGroup", table="Location Name", json={"location": "westeurope"}),
+    step("group exists -n myResourceGroup", says=("true",)),
+    step("group exists -n nowhere", says=("false",)),
+    step("provider register -n Microsoft.Compute"),
     step("provider show -n Microsoft.Compute --query '{state: registrationState}'", json={"state": "Registered"}),
 )
 MACHINES = (
@@ -69,6 +72,7 @@ MACHINES = (
         table="Name ResourceGroup Location ProvisioningState PowerState",
         json={"instanceView": {"vmAgent": {"statuses": [{"displayStatus": "Ready"}]}}},
     ),
+    step("vm list-ip-addresses -g rg-elsewhere", table="VirtualMachine PrivateIPAddresses"),
     step("vm show -g myResourceGroup -n nobody", code=3, says=("(ResourceNotFound)",)),
     step("vm list -g nowhere", code=3, says=("(ResourceGroupNotFound)",)),
     step(f"vm update {_VM} --set tags.x=y", json={"tags": {"team": "a", "x": "y"}}),
@@ -82,6 +86,10 @@ MACHINES = (
         says=("(OperationNotAllowed)", "when the VM is not running"),
     ),
     step(f"vm start {_VM}"),
+    step(f"vm stop {_VM}"),
+    step(f"vm show -d {_VM} --query powerState -o tsv", says=("VM stopped",)),
+    step(f"vm start {_VM}"),
+    step(f"vm restart {_VM}", json={"status": "Succeeded"}),
     step(f"vm show -d {_VM} --query powerState -o tsv", says=("VM running",)),
     step(f"vm identity assign {_VM}", says=("systemAssignedIdentity",)),
     step(f"vm identity assign {_VM} --identities {IDENTITY}", says=("clientId",)),
@@ -112,6 +120,7 @@ EXTENSIONS = (
     ),
     step("resource list -g rg-elsewhere", table="Name ResourceGroup Location Type Status", says=("elsewhere-nic",)),
     step("resource list --tag x=y", json=[{"name": "other", "provisioningState": "Succeeded"}]),
+    step(f"vm extension image list-names -l westeurope --publisher {_OMS.partition(' ')[2]}", table="Location Name"),
     step(
         f"vm extension image list-versions -l westeurope --publisher {_OMS.partition(' ')[2]} -n OmsAgentForLinux",
         table="Location Name",
