@@ -106,9 +106,18 @@ def _snapshot(compiler: str, profile: Path, write: bool) -> list[str]:
     mode = "overwrite" if write else "validate"
     done = _run(compiler, "snapshot", f"profiles/{profile.name}", "--mode", mode, *place)
     if not done.returncode:
+        if write:
+            _sort_outputs(profile.with_suffix(".snapshot.json"))
         return []
     output = [line for line in (done.stdout + done.stderr).splitlines() if " : Info " not in line]
     return ["\n".join([f"the snapshot of infra/profiles/{profile.name} is not current; run: make templates", *output])]
+
+
+def _sort_outputs(snapshot: Path) -> None:
+    """The compiler writes outputs in another order each time, which would look like a change."""
+    content = json.loads(snapshot.read_text())
+    content["outputs"] = dict(sorted(content["outputs"].items()))
+    snapshot.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _faults(compiler: str, write: bool, ages: dict[str, str]) -> list[str]:
