@@ -4,7 +4,7 @@ param principalType 'ServicePrincipal' | 'Group'
 param roleDefinitionId string
 
 resource access 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(resourceGroup().id, principalId, roleDefinitionId)
+  name: guid(resourceGroup().id, principalId, last(split(roleDefinitionId, '/')))
   properties: {
     principalId: principalId
     principalType: principalType

@@ -129,7 +129,7 @@ def _decode(text: str, now: datetime) -> _Queued | None:
     except (KeyError, TypeError, ValueError):
         return None
     known = isinstance(event, Mapping) and isinstance(tries, int) and since.tzinfo is not None
-    return _Queued(event, tries, min(since.astimezone(UTC), now)) if known else None
+    return _Queued(event, max(0, tries), min(since.astimezone(UTC), now)) if known else None
 
 
 def _json(text: str) -> Any:

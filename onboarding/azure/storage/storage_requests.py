@@ -120,9 +120,10 @@ class StorageRequests:
         """As `send`, but a refusal is returned instead of raised."""
         full_query = "&".join(filter(None, (query, self._sas)))
         token = await self._token()
-        signed = self._authorization(method, path, query, headers, len(content or b""), token)
-        sent = {**_COMMON, **headers, **signed}
+        sent = {**_COMMON, **headers, **self._authorization(method, path, headers, token)}
         target = URL(f"{self.url}{path}?{full_query}" if full_query else f"{self.url}{path}", encoded=True)
+        if self.kind is Service.BLOB and self._key is not None:
+            sent |= _blob_key(self._key, method, self._path + path, query, headers, len(content or b""))
         if repeatable is None:
             repeatable = method == "GET" or (method in ("PUT", "PATCH") and headers.get("If-Match", "*") == "*")
         answer = await self._retry(method, target, sent, content, repeatable=repeatable)
@@ -184,14 +185,12 @@ class StorageRequests:
         return await self._tokens.get_token(STORAGE_SCOPE)
 
     def _authorization(
-        self, method: str, path: str, query: str, headers: Mapping[str, str], size: int, token: AccessToken | None
+        self, method: str, path: str, headers: Mapping[str, str], token: AccessToken | None
     ) -> dict[str, str]:
         if token is not None:
             return {"Authorization": f"Bearer {token.token}"}
         if self._key is None:
             return {}
-        if self.kind is Service.BLOB:
-            return _blob_key(self._key, method, self._path + path, query, headers, size)
         content_type = headers.get("Content-Type", "")
         return _shared_key(self._key, self.kind, method, self._path + path, content_type)
 

@@ -198,6 +198,16 @@ async def test_what_is_no_event_is_stored_for_a_person_and_does_not_come_again(t
     assert event["deadLetterReason"] == "NotAnEvent"
 
 
+@pytest.mark.parametrize("tries", [-100, 0, 3, 10**9])
+@pytest.mark.parametrize("since", ["1601-01-01T00:00:00+00:00", "2026-11-20T09:59:00+00:00", "9999-12-31T00:00:00Z"])
+async def test_whoever_may_write_to_the_queue_can_only_bring_an_event_or_end_it(tries: int, since: str) -> None:
+    queue = Queue(World())
+    queue.world.ledger.reachable = False
+    queue.send(json.dumps({"event": creation(), "tries": tries, "since": since}))
+    await queue.run(START)
+    assert (len(queue.waiting), len(queue.stored)) in ((1, 0), (0, 1))
+
+
 async def test_an_irrelevant_event_is_done_at_once() -> None:
     queue = Queue(World())
     queue.send((SAMPLES / "tag-write.json").read_text())

@@ -210,6 +210,22 @@ def test_azd_finds_the_app_and_subscribes_after_it_deployed() -> None:
     assert (ROOT / project["infra"]["path"] / f"{project['infra']['module']}.bicep").is_file()
 
 
+def test_what_azd_can_set_is_documented() -> None:
+    """So that nobody has to read the templates."""
+    documented = (ROOT / "docs" / "deploying.md").read_text()
+    parameters = (ROOT / "infra" / "main.parameters.json").read_text()
+    names = set(re.findall(r"\$\{(\w+)=", parameters)) - {"OMS_WORKSPACE_KEY"}
+    assert len(names) > 25
+    assert [name for name in sorted(names) if f"`{name} " not in documented] == []
+    assert "azd env set-secret OMS_WORKSPACE_KEY" in documented
+
+
+def test_the_page_names_the_operations_of_the_role_that_the_app_always_has() -> None:
+    section = (ROOT / "docs" / "deploying.md").read_text().partition("## Rights")[2].partition("\n## ")[0]
+    listed = section.partition("*VM Onboarding Machines* has\n\n```\n")[2].partition("\n```")[0].splitlines()
+    assert listed == json.loads((ROOT / "infra" / "roles.json").read_text())["machines"]["actions"]
+
+
 def test_both_scripts_hand_over_the_same() -> None:
     """There is no PowerShell here: the names of parameters and values are compared."""
     shell, powershell = ((ROOT / "scripts" / name).read_text() for name in ("subscribe", "subscribe.ps1"))
