@@ -139,12 +139,28 @@ class OperatorRequests:
                 raise Paused(pause)
 
     async def handle(self, vm: VmId, request: OperatorRequest) -> Mapping[str, Row]:
-        """Reconcile the VM for the request; returns the VM's rows by extension. Raises StorageError, and ArmError for
-        a VM that cannot be read and has no row, or that the person may not read or write."""
-        by = await self._ports.caller() if self._ports.caller is not None else ""
+        """Reconcile the VM for the request; returns the VM's rows by extension. A request that does not say who makes it
+        is made by whoever calls ARM. Raises StorageError, and ArmError for a VM that cannot be read and has no row, or
+        that the person may not read or write."""
+        by = request.by or await self.caller()
         with suppress(LostRace):  # the worker that wrote first handles the VM
             await self._reconcile(await self._begin(vm, replace(request, by=by)))
         return await self.rows(vm)
+
+    async def caller(self) -> str:
+        """The object id of whoever calls ARM; empty if unknown."""
+        return await self._ports.caller() if self._ports.caller is not None else ""
+
+    async def check(self, vm: VmId, by: str) -> Mapping[str, Row]:
+        """Reconcile the VM now, as for an event of it; the history says that this person asked for it. Raises as
+        `handle`."""
+        work = await self._begin(vm, None)
+        with suppress(LostRace):
+            await self._reconcile(work)
+        rows = await self.rows(vm)
+        for row in rows.values():
+            await self._ports.ledger.append(replace(row, by=by), work.trigger)
+        return rows
 
     async def follow(self, vm: VmId, *, despite_pause: bool = False) -> Mapping[str, Row]:
         """The VM's rows by extension, after a reconciliation if one of them is not final; `despite_pause` as in the

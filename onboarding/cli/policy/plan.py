@@ -20,6 +20,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from onboarding.application.explanation import AUDITED_FIRST
 from onboarding.application.operator_requests import NoAccess
 from onboarding.application.ports import Inventory
 from onboarding.application.preview import Forecast, forecast
@@ -33,7 +34,6 @@ from onboarding.cli.io import MAX_LIST, BadInput, CommandFailed, Commands, as_js
 from onboarding.cli.operations.preflight import describe_refusal
 from onboarding.cli.output import Form, add_output, write_records
 from onboarding.cli.policy.container_files import add_container_files, read_container_files
-from onboarding.cli.policy.explanation import AUDITED_FIRST
 from onboarding.cli.policy.fleet_reader import FleetMachine, FleetReader, ListedMachine
 from onboarding.cli.policy.policy_input import load_rules, policy_folder, read_vms
 from onboarding.domain.errors import ArmError, as_written
