@@ -25,6 +25,7 @@ from onboarding.logging import configure, logger
 from onboarding.settings import QUEUE, storage_connection, sweep_schedule
 
 _HEALTH_S = 5.0  # for what the health page reads of the table
+_PAGE_S = 100.0  # for one request of the page: the host gives a request 230 s, and a retry reads and writes 50 machines
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
@@ -74,6 +75,31 @@ async def get_health(req: func.HttpRequest) -> func.HttpResponse:
         _log.error("health: %s: %s", type(error).__name__, mask(cut(str(error))))
         body = unreadable(error)
     return _json(body, 200 if body["status"] == "healthy" else 503)
+
+
+@app.route(route="ui/{*path}", methods=["GET", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
+async def page(req: func.HttpRequest) -> func.HttpResponse:
+    """The page for people; it decides itself who may see it (`onboarding.web.access`)."""
+    from onboarding.web.pages import Request, answer  # here, because an event needs none of it
+
+    headers = {name.lower(): value for name, value in req.headers.items()}
+    request = Request(req.method.upper(), req.url, headers, req.get_body() or b"")
+    with deadline(_PAGE_S):
+        given = await answer(request, lambda: worker.application, os.environ, datetime.now(UTC))
+    body, sent = given.sent(headers.get("accept-encoding", ""))
+    return func.HttpResponse(body, status_code=given.status, mimetype=given.mimetype, headers=sent)
+
+
+@app.route(route="views/{name}", methods=["GET"])
+async def get_view(req: func.HttpRequest) -> func.HttpResponse:
+    """What a view of the page shows, as JSON, for programs: `/api/views/machines?outcome=Failed`."""
+    from onboarding.web.pages import twin  # here, because an event needs none of it
+
+    query = req.url.partition("?")[2]
+    with deadline(_PAGE_S):
+        given = await twin(req.route_params.get("name", ""), query, lambda: worker.application, datetime.now(UTC))
+    body, sent = given.sent(req.headers.get("accept-encoding", ""))
+    return func.HttpResponse(body, status_code=given.status, mimetype=given.mimetype, headers=sent)
 
 
 @app.route(route="check", methods=["GET"])

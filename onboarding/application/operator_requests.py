@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from onboarding.application.limits.pauses import Pauses
 from onboarding.application.notifications import EventRef
-from onboarding.application.planned_steps import PlannedStep
+from onboarding.application.planned_steps import PlannedStep, in_words
 from onboarding.application.ports import Arm, Clock, Ports
 from onboarding.application.reconciling.reconciler import Reconciler
 from onboarding.application.reconciling.reconciliation import Reconciliation
@@ -24,8 +24,10 @@ from onboarding.domain.failures.classification import classify, is_the_callers, 
 from onboarding.domain.failures.error_table import SharedErrors
 from onboarding.domain.failures.evidence import NO_TOKEN
 from onboarding.domain.limits.pause import Pause
-from onboarding.domain.reconcile.decision import Decision, DecisionContext, OperatorRequest
-from onboarding.domain.reconcile.row import Row, Selection
+from onboarding.domain.masking import mask
+from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, OperatorRequest, Satisfied, Stop
+from onboarding.domain.reconcile.row import Outcome, Row, Selection
+from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.resource_id import VmId, parse_id
 from onboarding.logging import bound
 
@@ -41,6 +43,28 @@ class Preview(Struct, frozen=True):
     """What would be done, with the reason."""
     steps: tuple[PlannedStep, ...] = ()
     """What would become of each step; empty: the policy wants nothing of the VM."""
+
+
+def described(preview: Preview) -> tuple[str, str]:
+    """What would be done, in a word or two, and why, with the advice where there is a problem."""
+    decision = preview.decision
+    advice = ""
+    if isinstance(decision, Satisfied | Stop) and decision.problem is not None:
+        advice = f"\n{decision.problem.advice}"
+    match decision:
+        case Act(step=StepKind.REMOVAL):
+            would = "remove"
+        case Act():
+            would = "install"
+        case Stop(outcome=Outcome.REMOVED):
+            would = "leave"
+        case Satisfied():
+            would = "complete" if in_words(preview.steps) else "leave"
+        case Stop(outcome=outcome):
+            would = f"refuse ({outcome})"
+        case _:
+            would = "wait"
+    return would, mask(f"{decision.reason}{advice}")
 
 
 class NoAccess(OnboardingError):
@@ -139,9 +163,9 @@ class OperatorRequests:
                 raise Paused(pause)
 
     async def handle(self, vm: VmId, request: OperatorRequest) -> Mapping[str, Row]:
-        """Reconcile the VM for the request; returns the VM's rows by extension. A request that does not say who makes it
-        is made by whoever calls ARM. Raises StorageError, and ArmError for a VM that cannot be read and has no row, or
-        that the person may not read or write."""
+        """Reconcile the VM for the request; returns the VM's rows by extension. A request that does not say by
+        whom is made by whoever calls ARM. Raises StorageError, and ArmError for a VM that cannot be read and has no
+        row, or that the person may not read or write."""
         by = request.by or await self.caller()
         with suppress(LostRace):  # the worker that wrote first handles the VM
             await self._reconcile(await self._begin(vm, replace(request, by=by)))
