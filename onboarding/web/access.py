@@ -21,13 +21,7 @@ SIGN_IN = "/.auth/login/aad"
 _PRINCIPAL = "x-ms-client-principal"
 _AUTH = "WEBSITE_AUTH_ENABLED"  # set by the platform alone
 # Each of these is set by the platform, on one plan or another, and by no laptop.
-_OF_AZURE = (
-    "WEBSITE_INSTANCE_ID",
-    "WEBSITE_POD_NAME",
-    "CONTAINER_NAME",
-    "WEBSITE_OWNER_NAME",
-    "KUBERNETES_SERVICE_HOST",
-)
+_OF_AZURE = ("WEBSITE_INSTANCE_ID", "WEBSITE_POD_NAME", "LEGION_SERVICE_HOST", "WEBSITE_OWNER_NAME", _AUTH)
 _LAPTOP = "AZURE_FUNCTIONS_ENVIRONMENT"  # `Development` under Core Tools and the simulated host
 _ROLE_CLAIMS = ("roles", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role")
 _OBJECT_ID_CLAIMS = ("http://schemas.microsoft.com/identity/claims/objectidentifier", "oid")

@@ -20,7 +20,7 @@ def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], name: str)
     writer.writerow(columns)
     for row in rows:
         writer.writerow([_cell(row.get(column, "")) for column in columns])
-    return Answer(text.getvalue().encode(), mimetype="text/csv; charset=utf-8", headers=_attached(f"{name}.csv"))
+    return Answer(text.getvalue().encode(), mimetype="text/csv", headers=_attached(f"{name}.csv"))
 
 
 def as_json(value: Any, status: int = 200, name: str = "") -> Answer:

@@ -66,7 +66,7 @@ class _Page(Struct, frozen=True):
             "view": None,
         }
         body = render(template, {**common, **context})
-        return Answer(body, status, "text/html; charset=utf-8")
+        return Answer(body, status, "text/html")
 
     def refuse(self, refusal: Refusal) -> Answer:
         sign_in = f"{SIGN_IN}?post_login_redirect_uri={quote(self.base, safe='/')}" if refusal.sign_in else ""

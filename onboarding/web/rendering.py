@@ -42,7 +42,7 @@ _TONES = {
     Outcome.ALREADY_INSTALLED: "good",
     Outcome.REMOVED: "good",
 }
-_STATIC: Mapping[str, str] = {"page.css": "text/css; charset=utf-8", "htmx.min.js": "text/javascript; charset=utf-8"}
+_STATIC: Mapping[str, str] = {"page.css": "text/css", "htmx.min.js": "text/javascript"}
 
 
 class StaticFile(Struct, frozen=True):
