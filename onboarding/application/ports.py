@@ -277,6 +277,8 @@ class RowPage(Struct, frozen=True):
     """The rows; it may be none, although others follow."""
     following: str
     """Where the next page begins; empty: this is the last."""
+    read: int = 0
+    """How many entities, or index rows, were read for it."""
 
 
 MOST_ON_A_PAGE = 1000

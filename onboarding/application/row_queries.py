@@ -253,9 +253,9 @@ async def indexed_page(ledger: LedgerReader, query: RowQuery, begin: str = "", m
     page = await read(replace(query.selection, subscription=subscription), place, most)
     rows = [row for row in page.rows if query.matches(row)]
     if page.following:
-        return RowPage(rows, f"{subscription}{_PLACE}{page.following}")
+        return RowPage(rows, f"{subscription}{_PLACE}{page.following}", page.read)
     following = "" if wanted else await ledger.next_subscription(subscription)
-    return RowPage(rows, f"{following}{_PLACE}" if following else "")
+    return RowPage(rows, f"{following}{_PLACE}" if following else "", page.read)
 
 
 class FoundRows(Struct, frozen=True):
@@ -265,10 +265,11 @@ class FoundRows(Struct, frozen=True):
     following: str
     """Where the list goes on; empty: this was all."""
     read: int
-    """How many entities, or index rows, were asked for at the most."""
+    """How many entities were read."""
 
 
-_FIRST_READ = 100
+_FIRST_READ = 100  # entities
+_MOST_REQUESTS = 24  # of one answer: subscriptions may be empty
 
 
 async def found_rows(ledger: LedgerReader, query: RowQuery, begin: str, enough: int) -> FoundRows:
@@ -277,14 +278,13 @@ async def found_rows(ledger: LedgerReader, query: RowQuery, begin: str, enough: 
     ask, cost = (matching_page, 1) if query.index is RowIndex.NONE else (indexed_page, _COST_OF_INDEX_ROW)
     rows: list[Row] = []
     read, most, place = 0, _FIRST_READ, begin
-    while read < MOST_ON_A_PAGE and len(rows) < enough:
-        most = min(most, MOST_ON_A_PAGE - read)
-        page = await ask(ledger, query, place, max(1, most // cost))
+    for _ in range(_MOST_REQUESTS):
+        page = await ask(ledger, query, place, max(1, min(most, MOST_ON_A_PAGE - read) // cost))
         rows += page.rows
-        read, place = read + most, page.following
-        if not place:
+        read, place = read + cost * page.read, page.following
+        if not place or len(rows) >= enough or read >= MOST_ON_A_PAGE:
             break
-        most *= 4  # few of the rows are wanted, so the next request reads more
+        most *= 3  # few of the rows are wanted, so the next request reads more
     return FoundRows(rows, place, read)
 
 

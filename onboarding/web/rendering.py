@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cache
@@ -12,13 +13,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from msgspec import Struct
 
 from onboarding.domain.json_access import printable
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.web import charts
 
+_CODE = re.compile(r"`([^`\n]{1,200})`")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _SHAPES = {
     Outcome.INSTALLED: "✓",
@@ -95,6 +97,7 @@ def _environment() -> Environment:
         "seconds": seconds_in_words,
         "shape": lambda outcome: _SHAPES.get(outcome, "•"),
         "tone": lambda outcome: _TONES.get(outcome, "calm"),
+        "prose": prose,
         "query": lambda values: urlencode({k: v for k, v in values.items() if v}, doseq=True),
     }
     made.globals |= {"trend": _trend, "static": {_plain(each.name): each.name for each in static_files().values()}}
@@ -115,10 +118,15 @@ def _shown(value: Any) -> Any:
 
 def _trend(points: Sequence[Mapping[str, Any]]) -> Markup:
     known = [(date.fromisoformat(p["day"]), p["percent"]) for p in points if p["percent"] is not None]
-    if not known:
+    if len(known) < 2:
         return Markup("")
     title = f"Share onboarded by day: {known[0][1]:.1f} % on {known[0][0]}, {known[-1][1]:.1f} % on {known[-1][0]}"
     return Markup(charts.trend(known, title))  # it is made of numbers and dates
+
+
+def prose(text: str) -> Markup:
+    """A sentence of ours, or of a machine: what stands in backticks is code. Everything is escaped first."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(printable(text, lines=True)))))
 
 
 def percent_of(value: float | None) -> str:

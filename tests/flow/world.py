@@ -532,7 +532,7 @@ class LedgerInMemory:
             raise ValueError(f"{begin!r} is not where a page of these rows ends")
         end = int(begin or 0) + most
         rows = [self.rows[place].row for place in places[int(begin or 0) : end]]
-        return RowPage(rows, str(end) if end < len(places) else "")
+        return RowPage(rows, str(end) if end < len(places) else "", len(rows))
 
     async def attention_page(self, selection: Selection, begin: str = "", most: int = MOST_ON_A_PAGE) -> RowPage:
         self._check()
@@ -672,7 +672,7 @@ def _page_of(rows: list[Row], selection: Selection, begin: str, most: int) -> Ro
         raise ValueError(f"{begin!r} is not where a page of these rows ends")
     end = int(begin or 0) + most
     chosen = [row for row in rows[int(begin or 0) : end] if _is_selected(row, selection)]
-    return RowPage(chosen, str(end) if end < len(rows) else "")
+    return RowPage(chosen, str(end) if end < len(rows) else "", len(chosen))
 
 
 def _compare(current: str | None, expected: str | None) -> None:

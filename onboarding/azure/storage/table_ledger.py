@@ -32,6 +32,7 @@ from onboarding.application.ports import (
 from onboarding.azure.storage.ledger.change_entities import change_write, is_change, read_changes
 from onboarding.azure.storage.ledger.deletions import TRANSACTION
 from onboarding.azure.storage.ledger.index_rows import (
+    IndexedRows,
     IndexKeys,
     due_checks,
     index_writes,
@@ -269,28 +270,29 @@ class TableLedger:
             return RowPage((), "")
         rows: list[Row] = []
         following: Mapping[str, str] = {}
+        read_entities = 0
         with reading():
             query, most = _select(selection, subscription), min(most, MOST_ON_A_PAGE)
             page = await self._table.page(query, (), place, most)
             read = (read_row(from_wire(found)) for found in page.entities if target_of(found))
             rows = [row for row in read if row is not None and selection.names(row.resource_group, row.vm_name)]
-            following = page.following
+            following, read_entities = page.following, len(page.entities)
         if following:
-            return RowPage(rows, urlencode({_SUBSCRIPTION: subscription, **following}))
+            return RowPage(rows, urlencode({_SUBSCRIPTION: subscription, **following}), read_entities)
         after = "" if selection.subscription else await self.next_subscription(subscription)
-        return RowPage(rows, urlencode({_SUBSCRIPTION: after}) if after else "")
+        return RowPage(rows, urlencode({_SUBSCRIPTION: after}) if after else "", read_entities)
 
     async def attention_page(self, selection: Selection, begin: str = "", most: int = MOST_ON_A_PAGE) -> RowPage:
         group = selection.resource_group.lower()
 
-        async def read(place: Mapping[str, str]) -> tuple[list[Row], Mapping[str, str]]:
+        async def read(place: Mapping[str, str]) -> IndexedRows:
             names = f"{group}|" if group else ""
             return await page_of_attention(self._table, selection.subscription.lower(), names, place, most)
 
         return await _indexed_page(selection, begin, read)
 
     async def open_page(self, selection: Selection, begin: str = "", most: int = MOST_ON_A_PAGE) -> RowPage:
-        async def read(place: Mapping[str, str]) -> tuple[list[Row], Mapping[str, str]]:
+        async def read(place: Mapping[str, str]) -> IndexedRows:
             return await page_of_open(self._table, selection.subscription.lower(), place, most)
 
         return await _indexed_page(selection, begin, read)
@@ -403,20 +405,19 @@ def _select(selection: Selection, partition: str) -> Query:
 async def _indexed_page(
     selection: Selection,
     begin: str,
-    read: Callable[[Mapping[str, str]], Awaitable[tuple[list[Row], Mapping[str, str]]]],
+    read: Callable[[Mapping[str, str]], Awaitable[IndexedRows]],
 ) -> RowPage:
     """A page of rows to which index rows of the selection's subscription lead. Raises ValueError if `begin` is no such
     place, and StorageError."""
     place = dict(parse_qsl(begin, strict_parsing=True)) if begin else {}
     if begin and not place:
         raise ValueError(f"{begin!r} is not where a page of these rows ends")
-    rows: list[Row] = []
-    following: Mapping[str, str] = {}
+    page = IndexedRows([], {}, 0)
     with reading():
-        rows, following = await read(place)
-    named = (row for row in rows if selection.names(row.resource_group, row.vm_name))
+        page = await read(place)
+    named = (row for row in page.rows if selection.names(row.resource_group, row.vm_name))
     wanted = [row for row in named if not selection.outcomes or row.outcome in selection.outcomes]
-    return RowPage(wanted, urlencode(following))
+    return RowPage(wanted, urlencode(page.following), page.read)
 
 
 def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> MachineRows:

@@ -14,7 +14,7 @@ from onboarding.domain.errors import ArmError
 from onboarding.domain.masking import mask
 from onboarding.domain.reconcile.change import Change
 from onboarding.domain.reconcile.decision import OperatorRequest
-from onboarding.domain.reconcile.row import Row, Selection
+from onboarding.domain.reconcile.row import Outcome, Row, Selection
 from onboarding.domain.reconcile.row_totals import EVENT, opened_by
 from onboarding.domain.reconcile.steps.step import from_column
 from onboarding.domain.resource_id import VmId
@@ -31,7 +31,7 @@ async def data(site: Site) -> Data:
     lines, more = await _lines(site, vm)
     if not known.targets and not lines:
         raise NotFound("the table has no row of this machine: no event of it arrived, or no policy is about it")
-    rows = [stored.row for _, stored in sorted(known.targets.items())]
+    rows = sorted((stored.row for stored in known.targets.values()), key=_urgency)
     changes = await _changes(site, vm)
     own = known.machine.row if known.machine else None
     return {
@@ -57,6 +57,12 @@ def exemption_lines(vm: VmId) -> str:
         f"exemptions:\n  - scope: {vm}\n    category: Waiver        # or Mitigated\n"
         "    expiresOn: 2027-01-31   # the day on which it ends; leave it out for good\n    reason: why"
     )
+
+
+def _urgency(row: Row) -> tuple[int, str]:
+    """What a person should see first: what failed, then what is under way, and at last what is about nothing."""
+    outside = row.outcome in (Outcome.OUT_OF_SCOPE, Outcome.GONE)
+    return (0 if row.outcome.needs_person else 1 if not row.outcome.final else 3 if outside else 2), row.extension
 
 
 def _row(row: Row) -> Data:

@@ -102,23 +102,29 @@ async def rows_of_attention(table: TableClient, partition: str) -> AsyncIterator
             yield found.row
 
 
+class IndexedRows(Struct, frozen=True):
+    """The rows to which one page of index rows leads."""
+
+    rows: list[Row]
+    following: Mapping[str, str]  # where the next page begins; empty: this is the last
+    read: int  # index rows
+
+
 async def page_of_attention(
     table: TableClient, partition: str, names: str, following: Mapping[str, str], most: int
-) -> tuple[list[Row], Mapping[str, str]]:
-    """The rows that need a person to which one page of index rows leads, and where the next page begins. The keys of
-    the rows begin with `names`, which ends in "|" or is empty. Raises azure-core's errors."""
+) -> IndexedRows:
+    """The rows that need a person to which one page of index rows leads. The keys of the rows begin with `names`, which
+    ends in "|" or is empty. Raises azure-core's errors."""
     query = Query(f"{ATTENTION}{CURRENT}{names}" if names else ATTENTION, partition)
     page = await table.page(query, ("PartitionKey", "RowKey"), following, most)
     index_rows = [dict(each) for each in page.entities if indexed_key(each["RowKey"])]
     found: list[Row] = []
     for some in batched(index_rows, _AT_ONCE, strict=False):
         found += [each.row for each in await _rows_of(table, list(some)) if each.row is not None]
-    return found, page.following
+    return IndexedRows(found, page.following, len(page.entities))
 
 
-async def page_of_open(
-    table: TableClient, partition: str, following: Mapping[str, str], most: int
-) -> tuple[list[Row], Mapping[str, str]]:
+async def page_of_open(table: TableClient, partition: str, following: Mapping[str, str], most: int) -> IndexedRows:
     """As `page_of_attention`, of the rows that are not final, of all machines. An index row that leads to another
     moment than the machine's check is left out: another one leads to the machine."""
     page = await table.page(Query(DUE, partition), ("PartitionKey", "RowKey"), following, most)
@@ -135,7 +141,7 @@ async def page_of_open(
             if key not in seen and due and bucket(due) == moment:
                 seen.add(key)
                 found += rows
-    return found, page.following
+    return IndexedRows(found, page.following, len(page.entities))
 
 
 async def _rows_of_machine(table: TableClient, partition: str, key: str) -> tuple[datetime | None, list[Row]]:
