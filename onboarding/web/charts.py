@@ -8,7 +8,7 @@ from html import escape
 
 _SIZES = {"wide": (1160, 240), "narrow": (360, 190)}
 """Of the chart for each width of a screen: letters keep their size. The stylesheet shows one of them."""
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 12, 26
 _BAR_WIDTH, _BAR_HEIGHT = 120, 10
 _FEW = 8  # points that get a dot each
 

@@ -1065,6 +1065,7 @@ class World:
         self.sweep = worker.sweeper
         person = Application(ports, rules, self.budget)  # a command is another process
         self.requests = person.requests
+        self.application = person
         self.enforcements = {policy.name: person.enforcement(policy) for policy in self.parsed}
 
     async def _caller(self) -> str:
