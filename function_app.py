@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,13 +18,11 @@ from onboarding.app import worker
 from onboarding.application import notifications
 from onboarding.application.messages import decode
 from onboarding.concurrency import EVENT_S, deadline
-from onboarding.domain.errors import ConfigurationError, StorageError
-from onboarding.domain.limits.pause import Pause
+from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.masking import cut, mask
 from onboarding.logging import configure, logger
 from onboarding.settings import QUEUE, storage_connection, sweep_schedule
 
-_HEALTH_S = 5.0  # for what the health page reads of the table
 _PAGE_S = 100.0  # for one request of the page: the host gives a request 230 s, and a retry reads and writes 50 machines
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
@@ -67,13 +65,21 @@ async def sweep(timer: func.TimerRequest) -> None:
 
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def get_health(req: func.HttpRequest) -> func.HttpResponse:
-    from onboarding.web.health import health, unreadable  # here, because an event needs none of it
+    """Whether all is well, and nothing else: everybody can read it."""
+    from onboarding.web import health  # here, because an event needs none of it
 
-    try:
-        body = health(worker.configuration, await _pauses())
-    except Exception as error:  # noqa: BLE001 - the health page must answer after any error
-        _log.error("health: %s: %s", type(error).__name__, mask(cut(str(error))))
-        body = unreadable(error)
+    body = health.plain(_health(), await health.storage_problem(lambda: worker.application))
+    return _json(body, 200 if body["status"] == "healthy" else 503)
+
+
+@app.route(route="health/details", methods=["GET"])
+async def get_health_details(req: func.HttpRequest) -> func.HttpResponse:
+    """What is wrong, and how the work goes on."""
+    from onboarding.web import health  # here, because an event needs none of it
+
+    now = await health.live(lambda: worker.application, datetime.now(UTC))
+    body = {**_health(), **now}
+    body["status"] = health.plain(body, now["storage"])["status"]
     return _json(body, 200 if body["status"] == "healthy" else 503)
 
 
@@ -120,14 +126,15 @@ async def get_check(req: func.HttpRequest) -> func.HttpResponse:
         return _json({"error": str(error)}, 400)
 
 
-async def _pauses() -> Sequence[Pause] | None:
-    """What is paused; None if that cannot be read."""
+def _health() -> dict[str, Any]:
+    """What settings and files say."""
+    from onboarding.web.health import health, unreadable
+
     try:
-        with deadline(_HEALTH_S):
-            return await worker.application.pauses.active()
-    except StorageError as error:
-        _log.warning("health: %s", error)
-        return None
+        return health(worker.configuration)
+    except Exception as error:  # noqa: BLE001 - the health page must answer after any error
+        _log.error("health: %s: %s", type(error).__name__, mask(cut(str(error))))
+        return unreadable(error)
 
 
 def _json(body: Mapping[str, Any], status: int) -> func.HttpResponse:

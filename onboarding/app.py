@@ -1,7 +1,7 @@
 """The composition root: reads settings, policies and catalogue, and makes the application with its adapters.
 
-Importing this module makes nothing and cannot fail. A problem with a setting or a file is shown at `/api/health` and in
-the rows of the VMs that it keeps from being onboarded.
+Importing this module makes nothing and cannot fail. A problem with a setting or a file is shown at
+`/api/health/details` and in the rows of the VMs that it keeps from being onboarded.
 """
 
 from __future__ import annotations

@@ -114,10 +114,12 @@ async def _onboard(args: argparse.Namespace, console: Console, policies: Path) -
 
 async def _say_health(console: Console, host: str) -> None:
     """What the product says of the policies and settings, which may not be usable."""
-    async with ClientSession() as session, session.get(f"{host}/api/health") as answer:
+    async with ClientSession() as session, session.get(f"{host}/api/health/details") as answer:
         health = await answer.json()
     names = ", ".join(policy["name"] for policy in health["policies"])
-    console.print(f"/api/health: {health['status']}; policies: {names or 'none'}", highlight=False, markup=False)
+    console.print(
+        f"/api/health/details: {health['status']}; policies: {names or 'none'}", highlight=False, markup=False
+    )
     for problem in health["problems"]:
         console.print(f"  {problem}", highlight=False, markup=False, soft_wrap=True)
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from itertools import batched
 
 from onboarding.application.pause_requests import PauseRequests
+from onboarding.application.ports import BreakerStore
 from onboarding.application.row_queries import stored_subscriptions
 from onboarding.domain.limits.circuit_breaker import EVERYWHERE, CircuitBreaker
 from onboarding.domain.limits.rollout_limit import RolloutState
@@ -36,7 +37,7 @@ async def data(site: Site) -> Data:
             }
             for pause in pauses
         ],
-        "breakers": [_breaker(each) for each in await open_breakers(site, subscriptions)],
+        "breakers": [_breaker(each) for each in await open_breakers(site.ports.breakers, subscriptions)],
         "rollouts": [
             rollout_record(policy, counted.get(policy.name), site.now)
             for policy in site.rules.policies.policies
@@ -48,11 +49,11 @@ async def data(site: Site) -> Data:
     }
 
 
-async def open_breakers(site: Site, subscriptions: Sequence[str]) -> list[CircuitBreaker]:
+async def open_breakers(store: BreakerStore, subscriptions: Sequence[str]) -> list[CircuitBreaker]:
     """The open breakers of these subscriptions, and those of all. Raises StorageError."""
     found: list[CircuitBreaker] = []
     for some in batched((EVERYWHERE, *subscriptions), _AT_ONCE, strict=False):
-        for read in await asyncio.gather(*(site.ports.breakers.read(each) for each in some)):
+        for read in await asyncio.gather(*(store.read(each) for each in some)):
             found += [stored.breaker for stored in read]
     return found
 
