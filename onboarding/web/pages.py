@@ -120,7 +120,7 @@ async def _view(site: Site, name: str, page: _Page) -> Answer:
         data = await actions.retry_preview(site)
         return page.show("retry.html", "Retry: what would be sent", data=data, query=site.query)
     plain, _, form = name.partition(".")
-    view = VIEWS.get(plain)
+    view = VIEWS.get("" if name == "overview.json" else plain)
     if view is None or form not in ("", "json", "csv") or (form == "csv" and plain != "machines"):
         raise NotFound("there is no such page; choose one from the menu")
     data = await view.data(site)
