@@ -274,7 +274,7 @@ _MOST_REQUESTS = 24  # of one answer: subscriptions may be empty
 
 async def found_rows(ledger: LedgerReader, query: RowQuery, begin: str, enough: int) -> FoundRows:
     """The next rows of the query: at least `enough` of them, or what at most 1,000 entities hold. Raises StorageError,
-    and ValueError if `begin` is no place in this list."""
+    and ValueError if this list has no page that begins at `begin`."""
     ask, cost = (matching_page, 1) if query.index is RowIndex.NONE else (indexed_page, _COST_OF_INDEX_ROW)
     rows: list[Row] = []
     read, most, place = 0, _FIRST_READ, begin

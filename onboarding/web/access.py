@@ -59,9 +59,9 @@ def who(environment: Mapping[str, str], headers: Mapping[str, str]) -> Person | 
     """Whoever sends the request, with a role; or why it is refused. Names of headers are in lower case."""
     if any(environment.get(name) for name in _OF_AZURE):
         if environment.get(_AUTH, "").strip().lower() != "true":
-            fix = "switch on App Service authentication with Microsoft Entra ID (docs/page.md), or use `onboard`"
+            fix = "switch on App Service authentication with Microsoft Entra ID (docs/operating/page.md)"
             return Refusal(
-                503, "the page is closed: App Service authentication is off, so nobody can be told apart", fix
+                503, "the page is closed: App Service authentication is off, so it is not known who asks", fix
             )
         return _signed_in(headers.get(_PRINCIPAL, ""))
     if environment.get(_LAPTOP, "").strip().lower() != "development":

@@ -50,14 +50,14 @@ async def retry_preview(site: Site) -> Data:
     requests = site.application.requests
     request = OperatorRequest(policy=_policy_of(site))
 
-    async def look(vm: VmId) -> Data:
+    async def preview(vm: VmId) -> Data:
         shown = {"id": str(vm), "name": vm.name, "resourceGroup": vm.resource_group, "subscription": vm.subscription}
         try:
             return {**shown, "problem": "", "targets": [preview_record(p) for p in await requests.preview(vm, request)]}
         except ArmError as error:
             return {**shown, "problem": mask(f"ARM said {error}"), "targets": []}
 
-    found = await _each(vms, look)
+    found = await _each(vms, preview)
     names = {
         target["policy"] for each in found for target in each["targets"] if target["would"] in ("install", "remove")
     }
@@ -151,7 +151,7 @@ async def replay_poison(site: Site, person: Person) -> str:
         moved, stayed = moved + ours, stayed + (not ours)
     by = await actor(site, person)
     _log.warning("%d poison messages replayed on the page by %s", moved, by or "somebody unknown")
-    left = f" {stayed:,} stay, since they are none of ours." if stayed else ""
+    left = f" {stayed:,} stay, since they are not ours." if stayed else ""
     return f"{moved:,} messages are on their queue again.{left}"
 
 

@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cache
 from hashlib import sha256
-from importlib.resources import files
 from typing import Any
 from urllib.parse import urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 from msgspec import Struct
 
 from onboarding.domain.json_access import printable
 from onboarding.domain.reconcile.row import Outcome
+from onboarding.loading.page_files import page_static, page_template
 from onboarding.web import charts
 
 _CODE = re.compile(r"`([^`\n]{1,200})`")
@@ -63,7 +63,7 @@ def static_files() -> Mapping[str, StaticFile]:
     path."""
     found = {}
     for name, mimetype in _STATIC.items():
-        content = (files("onboarding.web") / "static" / name).read_bytes()
+        content = page_static(name)
         digest = sha256(content).hexdigest()[:12]
         stem, _, ending = name.partition(".")
         served = f"{stem}.{digest}.{ending}"
@@ -79,7 +79,7 @@ def render(template: str, context: Mapping[str, Any]) -> bytes:
 @cache
 def _environment() -> Environment:
     made = Environment(
-        loader=PackageLoader("onboarding.web"),
+        loader=FunctionLoader(page_template),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

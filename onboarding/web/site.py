@@ -44,7 +44,7 @@ class Query(Struct, frozen=True):
         return cls(values)
 
     def one(self, name: str) -> str:
-        """The value, without blanks around it; empty: there is none. Of several, the last counts."""
+        """The value, without blanks around it; empty: without one. Of several, the last counts."""
         return self.many(name)[-1] if self.many(name) else ""
 
     def many(self, name: str) -> tuple[str, ...]:
@@ -95,5 +95,5 @@ def vm_of(text: str) -> VmId:
 
 
 def stamp(time: datetime | None) -> str:
-    """A time as programs read it, in whole seconds; empty: there is none."""
+    """A time as programs read it, in whole seconds; empty: without one."""
     return time.isoformat(timespec="seconds") if time else ""

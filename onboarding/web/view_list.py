@@ -19,8 +19,7 @@ class View(Struct, frozen=True):
     title: str
     module: str
     command: str
-    """The `onboard` command that shows the same; empty: there is none."""
-    why_no_command: str = ""
+    """The `onboard` command that shows the same, or the most of it."""
     in_menu: bool = True
 
     async def data(self, site: Site) -> Data:
@@ -38,7 +37,7 @@ VIEWS: Mapping[str, View] = {
         View("causes", "Causes", "causes", "onboard status --attention"),
         View("scopes", "Holds", "scopes", "onboard pause --list"),
         View("events", "Events", "events", "onboard sweep --dry-run"),
-        View("images", "Images", "images", "onboard status --outcome Undetermined", why_no_command=""),
+        View("images", "Images", "images", "onboard status --outcome Undetermined"),
         View("policies", "Policies", "policies", "onboard policy validate"),
         View("migration", "Migration", "migration", "onboard migration"),
     )

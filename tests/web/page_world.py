@@ -253,8 +253,8 @@ def served(make: Callable[[], Any]) -> Iterator[tuple[str, World]]:
 def _application(application: Callable[[], Application], clock: Callable[[], datetime]) -> web.Application:
     async def handle(request: web.Request) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        asked = Request(request.method, str(request.url), headers, await request.read())
-        given = await answer(asked, application, LAPTOP, clock())
+        received = Request(request.method, str(request.url), headers, await request.read())
+        given = await answer(received, application, LAPTOP, clock())
         body, sent = given.sent(headers.get("accept-encoding", ""))
         return web.Response(body=body, status=given.status, headers={**sent, "Content-Type": given.mimetype})
 

@@ -134,7 +134,7 @@ async def test_what_needs_no_person_is_not_retried(world: World, path: str) -> N
     assert (await get(world, path)).status in (400, 404)
 
 
-async def test_a_check_reads_the_machine_and_the_history_says_who_asked(world: World) -> None:
+async def test_a_check_reads_the_machine_and_the_history_says_by_whom(world: World) -> None:
     vm = vm_id("asleep0")
     world.arm.calls.clear()
     answer = await post(world, "/check", {"id": str(vm)})

@@ -19,7 +19,7 @@ OF_THE_PAGE = (
     "gzip",
     "csv",
     "html.parser",
-    "onboarding.application.fleet_views",
+    "onboarding.application.reports.fleet_views",
 )
 
 
@@ -45,5 +45,7 @@ def test_an_event_of_a_machine_loads_nothing_of_the_page() -> None:
     modules = modules_after(RELEVANT)
     assert "onboarding.azure.storage.table_client" in modules  # it got as far as storage, which does not answer here
     assert [
-        name for name in modules if name.startswith(("jinja2", "onboarding.web", "onboarding.application.fleet_views"))
+        name
+        for name in modules
+        if name.startswith(("jinja2", "onboarding.web", "onboarding.application.reports.fleet_views"))
     ] == []

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from onboarding.application.explanation import definition_trees, explain, trees_as_dict, trees_as_text
 from onboarding.application.readers.container_reader import ContainerReader
+from onboarding.application.reports.explanation import definition_trees, explain, trees_as_dict, trees_as_text
 from onboarding.application.rules import Rules
 from onboarding.cli.command_list import add_action
 from onboarding.cli.environment import add_settings, environment_of

@@ -20,12 +20,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.application.explanation import AUDITED_FIRST
 from onboarding.application.operator_requests import NoAccess
 from onboarding.application.ports import Inventory
 from onboarding.application.preview import Forecast, forecast
 from onboarding.application.readers.image_definitions import ImageDefinitions
 from onboarding.application.readers.policy_scopes import PolicyScopes
+from onboarding.application.reports.explanation import AUDITED_FIRST
 from onboarding.application.rules import Rules
 from onboarding.cli.command_list import add_action
 from onboarding.cli.environment import add_settings, environment_of

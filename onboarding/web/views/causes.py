@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from onboarding.application.fleet_views import groups_of, overview, owner_of
+from onboarding.application.reports.fleet_views import groups_of, overview, owner_of
 from onboarding.application.row_queries import counts_of_subscriptions
 from onboarding.domain.reconcile.row_totals import RowKind
 from onboarding.web.site import Data, Site

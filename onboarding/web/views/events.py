@@ -1,4 +1,4 @@
-"""Whether events arrive: the last event and the last count of each subscription, what no event told of, and messages
+"""Whether events arrive: the last event and the last count of each subscription, what no event reported, and messages
 that failed too often."""
 
 from __future__ import annotations

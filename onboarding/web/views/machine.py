@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from onboarding.application.change_queries import ChangeQuery, matching_changes
-from onboarding.application.explanation import explain
-from onboarding.application.fleet_views import owner_of
 from onboarding.application.operator_requests import Preview, described
+from onboarding.application.reports.explanation import explain
+from onboarding.application.reports.fleet_views import owner_of
 from onboarding.domain.errors import ArmError
 from onboarding.domain.masking import mask
 from onboarding.domain.reconcile.change import Change

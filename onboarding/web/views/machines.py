@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from onboarding.application.fleet_views import overview
+from onboarding.application.reports.fleet_views import overview
 from onboarding.application.row_queries import (
     RowIndex,
     RowQuery,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onboarding.application.fleet_views import FORMULA, FORMULA_IN_WORDS, Group, Part, overview, owner_of
 from onboarding.application.pause_requests import PauseRequests
+from onboarding.application.reports.fleet_views import FORMULA, FORMULA_IN_WORDS, Group, Part, overview, owner_of
 from onboarding.application.row_queries import counts_of_subscriptions
 from onboarding.domain.failures.failure_rules import Cause
 from onboarding.loading.package_data import shared_errors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onboarding.application.fleet_views import Part, overview
+from onboarding.application.reports.fleet_views import Part, overview
 from onboarding.application.row_queries import counts_of_subscriptions
 from onboarding.application.rules import Rules
 from onboarding.domain.machine.machine_facts import read_facts
