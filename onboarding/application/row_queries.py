@@ -276,11 +276,15 @@ async def found_rows(ledger: LedgerReader, query: RowQuery, begin: str, enough: 
     """The next rows of the query: at least `enough` of them, or what at most 1,000 entities hold. Raises StorageError,
     and ValueError if this list has no page that begins at `begin`."""
     ask, cost = (matching_page, 1) if query.index is RowIndex.NONE else (indexed_page, _COST_OF_INDEX_ROW)
+    # The table would look for an outcome in as many entities as it has: here, it is looked for in those that were read.
+    outcomes = query.selection.outcomes or tuple(Outcome)
+    without = replace(query, selection=replace(query.selection, outcomes=()))
+    wanted = without if query.index is RowIndex.NONE else query
     rows: list[Row] = []
     read, most, place = 0, _FIRST_READ, begin
     for _ in range(_MOST_REQUESTS):
-        page = await ask(ledger, query, place, max(1, min(most, MOST_ON_A_PAGE - read) // cost))
-        rows += page.rows
+        page = await ask(ledger, wanted, place, max(1, min(most, MOST_ON_A_PAGE - read) // cost))
+        rows += [row for row in page.rows if row.outcome in outcomes]
         read, place = read + cost * page.read, page.following
         if not place or len(rows) >= enough or read >= MOST_ON_A_PAGE:
             break
