@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -184,6 +185,7 @@ def _static(name: str, request: Request) -> Answer:
     return Answer(file.content, 200, file.mimetype, headers)
 
 
+@cache
 def _version() -> str:
     try:
         return version("vm-onboarding")

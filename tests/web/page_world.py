@@ -64,9 +64,12 @@ def page_world() -> World:
     return World(policies=POLICIES, person=PERSON)
 
 
-async def full_world() -> World:
-    """Machines of every outcome in two subscriptions, ninety days of totals, a pause, an open breaker, poison."""
+async def full_world(more: int = 0) -> World:
+    """Machines of every outcome in two subscriptions, ninety days of totals, a pause, an open breaker, poison; and so
+    many more that are onboarded."""
     world = page_world()
+    for number in range(more):
+        await put(world, VmId(OTHER, f"shop-{number % 3}-rg", f"shop{number:03}"), Outcome.INSTALLED)
     for number in range(12):
         vm = world.add(f"web{number:02}", image=XENIAL)
         await world.created(vm)
@@ -88,7 +91,7 @@ async def full_world() -> World:
     await put(world, VmId(OTHER, "data-rg", "old-one"), Outcome.UNSUPPORTED, reason="debian 7 is not in the table")
     await put(world, VmId(OTHER, "data-rg", "left"), Outcome.GONE, reason="ARM does not know the VM any more")
     await put(world, VmId(OTHER, "moved-rg", "db0"), Outcome.WAITING, policy="retire-oms", **_WAITS)
-    await _totals(world)
+    await _totals(world, 100 * (17 + more) // (48 + more))
     await world.pauses.write(
         Pause(reason="change freeze for the fair", since=world.now - timedelta(hours=2), policy="new-agent", by=PERSON),
         None,
@@ -170,14 +173,14 @@ async def put(world: World, vm: VmId, outcome: Outcome, **changes: Any) -> Row:
     return row
 
 
-async def _totals(world: World) -> None:
-    """What the sweep counted: ninety days on which more and more was onboarded."""
+async def _totals(world: World, share: int) -> None:
+    """What the sweep counted: ninety days on which more and more was onboarded, up to that percentage."""
     await world.sweep.run()
-    for subscription, size in ((SUBSCRIPTION, 18), (OTHER, 12)):
+    for subscription, size in ((SUBSCRIPTION, 90), (OTHER, 60)):
         counted = [each async for each in world.ledger.totals(subscription, world.now.date())][-1]
         for day in range(1, 90):
             at = world.now - timedelta(days=day)
-            done = max(0, (90 - day) * size * 9 // 2200 - (day % 7 == 0))
+            done = max(0, (90 - day) * size * share // 9000 - (day % 7 == 0))
             kinds = {
                 RowKind("linux-monitoring", OMS, Outcome.INSTALLED, "", ""): done,
                 RowKind("linux-monitoring", OMS, Outcome.FAILED, "timeout", ""): size - done,

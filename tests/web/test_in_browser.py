@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,11 +164,11 @@ def test_a_pause_is_begun_and_ended_by_its_buttons(browser: Any, site: tuple[str
         assert ("", "") not in world.pauses.stored
 
 
-def test_the_picture_of_the_readme_can_be_made(browser: Any, site: tuple[str, World], tmp_path: Path) -> None:
+def test_the_picture_of_the_readme_can_be_made(browser: Any, tmp_path: Path) -> None:
     """With `PAGE_PICTURE=docs/images/page.png` the picture is renewed."""
     target = ROOT / os.environ[PICTURE] if PICTURE in os.environ else tmp_path / "page.png"
-    with window(browser, width=1180) as page:
-        page.set_viewport_size({"width": 1180, "height": 830})
-        page.goto(site[0])
+    with served(partial(full_world, 200)) as (url, _), window(browser, width=1180) as page:
+        page.set_viewport_size({"width": 1180, "height": 860})
+        page.goto(url)
         page.screenshot(path=target)
     assert target.read_bytes().startswith(b"\x89PNG")

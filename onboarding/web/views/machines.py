@@ -17,7 +17,7 @@ from onboarding.domain.reconcile.row import Outcome, Selection, WaitingFor
 from onboarding.web.site import BadQuery, Data, Query, Site
 from onboarding.web.views.row_record import row_record
 
-ENOUGH = 50  # rows of one answer, unless one page of the table holds more
+ENOUGH = 40  # rows of one answer, unless one page of the table holds more
 FILTERS = (
     "subscription",
     "group",
