@@ -12,10 +12,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from onboarding.app import Application, Configuration
+from onboarding.application.operator_requests import no_token
 from onboarding.application.pause_requests import PauseRequests
+from onboarding.application.ports import Arm
 from onboarding.application.row_queries import counts_of_subscriptions
 from onboarding.concurrency import deadline
-from onboarding.domain.errors import StorageError
+from onboarding.domain.errors import ArmError, StorageError
 from onboarding.domain.limits.pause import Pause
 from onboarding.domain.policy.policy import Policy
 
@@ -65,7 +67,7 @@ async def _live(application: Application, now: datetime) -> dict[str, Any]:
     events = [each.activity.last_event for each in counts if each.activity and each.activity.last_event]
     sweeps = [each.days[-1].at for each in counts if each.days]
     return {
-        "token": await ports.caller() != "" if ports.caller is not None else None,
+        "token": await _has_token(ports.arm),
         "lastEvent": _stamp(max(events, default=None)),
         "lastSweep": _stamp(max(sweeps, default=None)),
         "backlog": await ports.poison.backlog() if ports.poison is not None else None,
@@ -73,6 +75,15 @@ async def _live(application: Application, now: datetime) -> dict[str, Any]:
         "breakers": len(breakers),
         "pauses": [_pause(each) for each in pauses],
     }
+
+
+async def _has_token(arm: Arm) -> bool:
+    """Whether there is a token for ARM: it is asked once, and any answer of it will do."""
+    try:
+        await arm.list_subscriptions()
+    except ArmError as error:
+        return not no_token(error)
+    return True
 
 
 def _stamp(time: datetime | None) -> str | None:

@@ -36,6 +36,7 @@ from simulator.demo.verdict import Check, Evidence, figures, judge, judge_any, s
 from simulator.eventgrid import EventSchema, Faults
 from simulator.host_process import FunctionsHost
 from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings
+from simulator.pages import read_pages
 from simulator.roles import assign_shipped_roles
 
 POLICIES = ROOT / "samples" / "policies" / "demo"
@@ -190,6 +191,7 @@ async def _report(
         "host's log": host.output(),
         "outcome events": repr(laptop.topic.events),
         "output": report.as_json(),
+        "pages": "\n".join((await read_pages(host.url)).values()),
     }
     return replace(report, checks=[*report.checks, search_secrets(laptop.secrets(), texts)])
 

@@ -11,6 +11,7 @@ from simulator.arm import Kind
 from simulator.demo.fleet import Expectation, Member
 from simulator.demo.ledger import Ledger, Row
 from simulator.laptop import Laptop
+from simulator.pages import read_pages
 from simulator.storm.evidence import lacking, silent, unproved
 from simulator.storm.gaps import sort_gaps
 from simulator.storm.hosts import Hosts
@@ -38,6 +39,7 @@ async def read_final_state(
 ) -> FinalState:
     """Everything that the invariant is checked on. Stops the hosts and Azurite, whose data is in `storage`.
     `touched` are the VMs whose identities somebody else changed, `migrating` those from which the old agent may go."""
+    pages = await read_pages(hosts.url) if hosts.alive() else {}
     await hosts.stop()
     async with Ledger(laptop.azurite.connection_string) as ledger:
         rows, machines = await ledger.rows(), await ledger.machines()
@@ -63,7 +65,12 @@ async def read_final_state(
         outcome_events=published,
         interruptions=hosts.kills + outages,
         handled={version.name: hosts.handled(version) for version in hosts.versions},
-        texts={"storage": everything(storage), "host's log": hosts.output(), "outcome events": str(published)},
+        texts={
+            "storage": everything(storage),
+            "host's log": hosts.output(),
+            "outcome events": str(published),
+            "pages": "\n".join(pages.values()),
+        },
         secrets={**laptop.secrets(), "inventory token": SECRETS["INVENTORY_TOKEN"]},
     )
 
