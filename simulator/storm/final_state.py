@@ -11,7 +11,6 @@ from simulator.arm import Kind
 from simulator.demo.fleet import Expectation, Member
 from simulator.demo.ledger import Ledger, Row
 from simulator.laptop import Laptop
-from simulator.pages import read_pages
 from simulator.storm.evidence import lacking, silent, unproved
 from simulator.storm.gaps import sort_gaps
 from simulator.storm.hosts import Hosts
@@ -36,10 +35,11 @@ async def read_final_state(
     outages: int = 0,
     touched: Iterable[str] = (),
     migrating: Container[str] = (),
+    pages: Iterable[str] = (),
 ) -> FinalState:
     """Everything that the invariant is checked on. Stops the hosts and Azurite, whose data is in `storage`.
-    `touched` are the VMs whose identities somebody else changed, `migrating` those from which the old agent may go."""
-    pages = await read_pages(hosts.url) if hosts.alive() else {}
+    `touched` are the VMs whose identities somebody else changed, `migrating` those from which the old agent may go, `pages` what the page
+    showed while a host ran."""
     await hosts.stop()
     async with Ledger(laptop.azurite.connection_string) as ledger:
         rows, machines = await ledger.rows(), await ledger.machines()
@@ -69,7 +69,7 @@ async def read_final_state(
             "storage": everything(storage),
             "host's log": hosts.output(),
             "outcome events": str(published),
-            "pages": "\n".join(pages.values()),
+            "pages": "\n".join(pages),
         },
         secrets={**laptop.secrets(), "inventory token": SECRETS["INVENTORY_TOKEN"]},
     )

@@ -70,6 +70,17 @@ def violations(page: Any) -> list[str]:
     return found
 
 
+def squeezed(page: Any) -> list[str]:
+    """Texts that stand in a column too narrow to be read."""
+    found: list[str] = page.evaluate(
+        """[...document.querySelectorAll('main p, main h2, main td, main dd, main li')]
+        .filter(e => e.offsetParent && !e.closest('.hidden') && e.clientWidth > 0 && e.clientWidth < 60)
+        .filter(e => e.innerText.trim().length > 12)
+        .map(e => e.innerText)"""
+    )
+    return found
+
+
 def wider_than_the_window(page: Any) -> int:
     """By how many pixels one has to scroll sideways."""
     wide: int = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")

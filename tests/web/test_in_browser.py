@@ -12,7 +12,7 @@ import pytest
 
 from onboarding.domain.reconcile.row import Outcome
 from tests.flow.world import World, vm_id
-from tests.web.browser import ROOT, chromium, needs_chromium, violations, wider_than_the_window, window
+from tests.web.browser import ROOT, chromium, needs_chromium, squeezed, violations, wider_than_the_window, window
 from tests.web.page_world import PERSON, full_world, served
 
 pytestmark = [needs_chromium, pytest.mark.timeout(180)]  # a browser starts, and goes through some twenty pages
@@ -60,6 +60,7 @@ def test_every_page_is_clean_and_accessible(browser: Any, site: tuple[str, World
             page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
             assert violations(page) == [], name
             assert wider_than_the_window(page) <= 0, name
+            assert squeezed(page) == [], name
 
 
 @pytest.mark.parametrize("path", ["/machines?outcome=Broken", "/nothing", "/machine?id=nobody"])

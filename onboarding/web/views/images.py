@@ -46,10 +46,11 @@ async def data(site: Site) -> Data:
 
 
 def _record(name: str, rows: Sequence[Row]) -> Data:
+    named = {row.resource_id: row.vm_name for row in rows}
     return {
         "image": name,
         "rows": len(rows),
-        "machines": [{"id": row.resource_id, "name": row.vm_name} for row in rows[:_MOST_NAMES]],
+        "machines": [{"id": vm, "name": name} for vm, name in list(named.items())[:_MOST_NAMES]],
         "reason": rows[0].reason,
         "since": stamp(rows[0].finished_at),
         "line": override_line(name) if name else "",
