@@ -118,6 +118,6 @@ $(az_ready):
 
 $(azurite_ready): package.json package-lock.json .npmrc
 	@scripts/check-node
-	@echo "Installing Azurite and the Kusto parser into node_modules"
+	@echo "Installing Azurite, the Kusto parser, htmx and axe into node_modules"
 	@npm ci --ignore-scripts --no-progress --loglevel=error >/dev/null
 	@touch $@

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,13 +18,12 @@ from onboarding.app import worker
 from onboarding.application import notifications
 from onboarding.application.messages import decode
 from onboarding.concurrency import EVENT_S, deadline
-from onboarding.domain.errors import ConfigurationError, StorageError
-from onboarding.domain.limits.pause import Pause
+from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.masking import cut, mask
 from onboarding.logging import configure, logger
 from onboarding.settings import QUEUE, events_queue, storage_connection, sweep_schedule
 
-_HEALTH_S = 5.0  # for what the health page reads of the table
+_PAGE_S = 100.0  # for one request of the page: the host gives a request 230 s, and a retry reads and writes 50 machines
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
@@ -88,14 +87,47 @@ async def sweep(timer: func.TimerRequest) -> None:
 
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def get_health(req: func.HttpRequest) -> func.HttpResponse:
-    from onboarding.web.health import health, unreadable  # here, because an event needs none of it
+    """Whether all is well, and nothing else: everybody can read it."""
+    from onboarding.web import health  # here, because an event needs none of it
 
-    try:
-        body = health(worker.configuration, await _pauses())
-    except Exception as error:  # noqa: BLE001 - the health page must answer after any error
-        _log.error("health: %s: %s", type(error).__name__, mask(cut(str(error))))
-        body = unreadable(error)
+    body = health.plain(_health(), await health.storage_problem(lambda: worker.application))
     return _json(body, 200 if body["status"] == "healthy" else 503)
+
+
+@app.route(route="health/details", methods=["GET"])
+async def get_health_details(req: func.HttpRequest) -> func.HttpResponse:
+    """What is wrong, and how the work goes on."""
+    from onboarding.web import health  # here, because an event needs none of it
+
+    now = await health.live(lambda: worker.application, datetime.now(UTC))
+    body = {**_health(), **now}
+    body["status"] = health.plain(body, now["storage"])["status"]
+    return _json(body, 200 if body["status"] == "healthy" else 503)
+
+
+@app.route(route="ui/{*path}", methods=["GET", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
+async def page(req: func.HttpRequest) -> func.HttpResponse:
+    """The page for people; it decides itself who may see it (`onboarding.web.access`)."""
+    from onboarding.web.pages import Request, answer  # here, because an event needs none of it
+
+    headers = {name.lower(): value for name, value in req.headers.items()}
+    request = Request(req.method.upper(), req.url, headers, req.get_body() or b"")
+    with deadline(_PAGE_S):
+        given = await answer(request, lambda: worker.application, os.environ, datetime.now(UTC))
+    body, sent = given.sent(headers.get("accept-encoding", ""))
+    return func.HttpResponse(body, status_code=given.status, mimetype=given.mimetype, headers=sent)
+
+
+@app.route(route="views/{name}", methods=["GET"])
+async def get_view(req: func.HttpRequest) -> func.HttpResponse:
+    """What a view of the page shows, as JSON, for programs: `/api/views/machines?outcome=Failed`."""
+    from onboarding.web.pages import twin  # here, because an event needs none of it
+
+    query = req.url.partition("?")[2]
+    with deadline(_PAGE_S):
+        given = await twin(req.route_params.get("name", ""), query, lambda: worker.application, datetime.now(UTC))
+    body, sent = given.sent(req.headers.get("accept-encoding", ""))
+    return func.HttpResponse(body, status_code=given.status, mimetype=given.mimetype, headers=sent)
 
 
 @app.route(route="check", methods=["GET"])
@@ -116,14 +148,15 @@ async def get_check(req: func.HttpRequest) -> func.HttpResponse:
         return _json({"error": str(error)}, 400)
 
 
-async def _pauses() -> Sequence[Pause] | None:
-    """What is paused; None if that cannot be read."""
+def _health() -> dict[str, Any]:
+    """What settings and files say."""
+    from onboarding.web.health import health, unreadable
+
     try:
-        with deadline(_HEALTH_S):
-            return await worker.application.pauses.active()
-    except StorageError as error:
-        _log.warning("health: %s", error)
-        return None
+        return health(worker.configuration)
+    except Exception as error:  # noqa: BLE001 - the health page must answer after any error
+        _log.error("health: %s: %s", type(error).__name__, mask(cut(str(error))))
+        return unreadable(error)
 
 
 def _json(body: Mapping[str, Any], status: int) -> func.HttpResponse:

@@ -23,7 +23,7 @@ from bench.report import Figure, RunInfo, Section, table, verdict, write
 from bench.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
-SECTIONS = ("line", "steps", "queue", "cold", "memory", "burst", "sweep", "table", "ledger", "decision")
+SECTIONS = ("line", "steps", "queue", "cold", "memory", "burst", "sweep", "table", "ledger", "page", "decision")
 
 
 def main() -> int:

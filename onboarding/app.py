@@ -1,7 +1,7 @@
 """The composition root: reads settings, policies and catalogue, and makes the application with its adapters.
 
-Importing this module makes nothing and cannot fail. A problem with a setting or a file is shown at `/api/health` and in
-the rows of the VMs that it keeps from being onboarded.
+Importing this module makes nothing and cannot fail. A problem with a setting or a file is shown at
+`/api/health/details` and in the rows of the VMs that it keeps from being onboarded.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ class Application:
     What an event needs is made at once; what only the timer or a person needs is made at its first use."""
 
     def __init__(self, ports: Ports, rules: Rules, budget: Budget) -> None:
-        self._ports = ports
-        self._rules = rules
-        self._budget = budget
+        self.ports = ports
+        self.rules = rules
+        self.budget = budget
         self._policy_scopes = PolicyScopes(rules.policies, ports.inventory)
         self._containers = ContainerReader(ports.arm)
         self._heartbeats = HeartbeatReader(ports.heartbeats, ports.clock, budget.heartbeats_held)
@@ -115,22 +115,22 @@ class Application:
         # Imported here: a worker that the timer never calls does not load it.
         from onboarding.application.sweep.sweeper import Sweeper
 
-        versions = PolicyVersions(self._rules.policies, self._ports.policy_states, self._budget.stable)
+        versions = PolicyVersions(self.rules.policies, self.ports.policy_states, self.budget.stable)
         return Sweeper(
-            self._ports, self._rules, self._budget, self._policy_scopes, versions, self._containers, self._heartbeats
+            self.ports, self.rules, self.budget, self._policy_scopes, versions, self._containers, self._heartbeats
         )
 
     @cached_property
     def requests(self) -> OperatorRequests:
         from onboarding.application.operator_requests import OperatorRequests
 
-        return OperatorRequests(self._ports, self._rules, self._reconciler, self.pauses)
+        return OperatorRequests(self.ports, self.rules, self._reconciler, self.pauses)
 
     def enforcement(self, policy: Policy) -> Enforcement:
         """What takes up the machines that are older than that policy."""
         from onboarding.application.enforcement import Enforcement
 
-        return Enforcement(self._ports, self._rules, self._recorder, self.pauses, policy, self._budget.per_minute)
+        return Enforcement(self.ports, self.rules, self._recorder, self.pauses, policy, self.budget.per_minute)
 
 
 def read_configuration(environment: Mapping[str, str]) -> Configuration:
@@ -265,9 +265,11 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
     queue = schedule_queue_client(storage, identity, connections)
     requests = _arm_requests(settings, identity, connections)
     logs = ArmRequests(identity, settings.logs_endpoint, settings.cloud.logs_scope, now, connections=connections)
+    ledger = TableLedger(table, outbox=bool(settings.topic_endpoint))
     ports = Ports(
         arm=ArmAdapter(requests),
-        ledger=TableLedger(table, outbox=bool(settings.topic_endpoint)),
+        ledger=ledger,
+        reader=ledger,
         schedule_queue=StorageScheduleQueue(queue),
         breakers=TableBreakerStore(table),
         rollouts=TableRolloutStore(table),

@@ -1,7 +1,7 @@
 """Reads and checks the app settings. Problems are listed, never raised.
 
-A bad setting is named at `/api/health` and in the outcome of the VM that it keeps from being onboarded. Secret values
-are held as `Secret`, and no problem quotes a value.
+A bad setting is named at `/api/health/details` and in the outcome of the VM that it keeps from being onboarded. Secret
+values are held as `Secret`, and no problem quotes a value.
 """
 
 import re

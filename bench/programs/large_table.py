@@ -57,7 +57,7 @@ def _outcome(number: int) -> Outcome:
     return Outcome.WAITING if number % LATE == 0 or number % WAITING == 1 else outcome_of(number)
 
 
-def _entities(number: int, now: datetime) -> Iterator[dict[str, Any]]:
+def _entities(number: int, now: datetime, lines: int) -> Iterator[dict[str, Any]]:
     """The current row of one machine, the machine's own row, and its history."""
     name, subscription = fleet_name(number), subscription_of(number % SUBSCRIPTIONS)
     current, line = wire.keys(name)
@@ -78,13 +78,13 @@ def _entities(number: int, now: datetime) -> Iterator[dict[str, Any]]:
     own = {"PartitionKey": subscription, "RowKey": current.rpartition("|")[0] + "|", "ResourceId": row["ResourceId"]}
     yield {**own, **check}
     head = line.rsplit("|", 2)[0]
-    for each in range(LINES):
+    for each in range(lines):
         at = now - timedelta(days=HISTORY_DAYS + 1 if each == LINES - 1 else each + 1)
         inverted = _END_OF_TIME_MS - int(at.timestamp() * 1000)
         yield {**row, **final, "RowKey": f"{head}|{inverted:013d}|event-{each}", "EventTime": at}
 
 
-async def _seed(vms: int) -> dict[str, Any]:
+async def _seed(vms: int, lines: int) -> dict[str, Any]:
     now, written = datetime.now(UTC), 0
     async with onboarding_table(read_settings(os.environ).storage, None) as table:
 
@@ -95,7 +95,7 @@ async def _seed(vms: int) -> dict[str, Any]:
 
         for part in range(SUBSCRIPTIONS):
             numbers = range(part, vms, SUBSCRIPTIONS)
-            entities = (each for number in numbers for each in _entities(number, now))
+            entities = (each for number in numbers for each in _entities(number, now, lines))
             for some in batched(batched(entities, _TRANSACTION, strict=False), _AT_ONCE, strict=False):
                 await asyncio.gather(*(put(each) for each in some))
     return {"entities": written}
@@ -161,8 +161,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--what", choices=("seed", "prune", "sweep", "due"), required=True)
     parser.add_argument("--vms", type=int, default=0)
+    parser.add_argument("--lines", type=int, default=LINES, help="of history, for each machine")
     args = parser.parse_args()
-    jobs = {"seed": lambda: _seed(args.vms), "prune": _prune, "sweep": _sweep, "due": _due}
+    jobs = {"seed": lambda: _seed(args.vms, args.lines), "prune": _prune, "sweep": _sweep, "due": _due}
     print(json.dumps(asyncio.run(jobs[args.what]())))
 
 

@@ -40,7 +40,7 @@ class Measured:
 def measure(run: Run) -> Section:
     large, small = (5_000, (500, 1_000)) if run.quick else (100_000, (2_500, 10_000))
     with run.parts() as parts:
-        with _sorted_table(parts) as settings:
+        with sorted_table(parts) as settings:
             most = _measure("sorted by keys, in memory", large, parts, settings, run)
         measured = [most]
         for vms in small:
@@ -50,7 +50,7 @@ def measure(run: Run) -> Section:
 
 
 @contextmanager
-def _sorted_table(parts: Parts) -> Iterator[dict[str, str]]:
+def sorted_table(parts: Parts) -> Iterator[dict[str, str]]:
     """The settings with the table in a process of its own; the queues stay in Azurite."""
     with ChildProcess("table", [sys.executable, "-m", "bench.programs.sorted_table"], r"^ready (\d+)$") as process:
         endpoints = {**parts.azurite.endpoints, "table": f"http://127.0.0.1:{process.wait_ready()[1]}"}

@@ -14,18 +14,26 @@ from msgspec import Struct
 
 from onboarding.application.limits.pauses import Pauses
 from onboarding.application.notifications import EventRef
-from onboarding.application.planned_steps import PlannedStep
+from onboarding.application.planned_steps import PlannedStep, in_words
 from onboarding.application.ports import Arm, Clock, Ports
 from onboarding.application.reconciling.reconciler import Reconciler
 from onboarding.application.reconciling.reconciliation import Reconciliation
 from onboarding.application.rules import Rules
 from onboarding.domain.errors import ArmError, LostRace, OnboardingError
-from onboarding.domain.failures.classification import classify, is_the_callers, parse_errors
+from onboarding.domain.failures.classification import (
+    ExtensionState,
+    classify,
+    is_the_callers,
+    parse_errors,
+    read_extension_state,
+)
 from onboarding.domain.failures.error_table import SharedErrors
 from onboarding.domain.failures.evidence import NO_TOKEN
 from onboarding.domain.limits.pause import Pause
-from onboarding.domain.reconcile.decision import Decision, DecisionContext, OperatorRequest
-from onboarding.domain.reconcile.row import Row, Selection
+from onboarding.domain.masking import mask
+from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, OperatorRequest, Satisfied, Stop
+from onboarding.domain.reconcile.row import Outcome, Row, Selection
+from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.resource_id import VmId, parse_id
 from onboarding.logging import bound
 
@@ -41,6 +49,33 @@ class Preview(Struct, frozen=True):
     """What would be done, with the reason."""
     steps: tuple[PlannedStep, ...] = ()
     """What would become of each step; empty: the policy wants nothing of the VM."""
+
+
+def described(preview: Preview) -> tuple[str, str]:
+    """What would be done, in a word or two, and why, with the advice where there is a problem."""
+    decision = preview.decision
+    advice = ""
+    if isinstance(decision, Satisfied | Stop) and decision.problem is not None:
+        advice = f"\n{decision.problem.advice}"
+    match decision:
+        case Act(step=StepKind.REMOVAL):
+            would = "remove"
+        case Act():
+            would = "update" if _is_there(preview) else "install"
+        case Stop(outcome=Outcome.REMOVED):
+            would = "leave"
+        case Satisfied():
+            would = "complete" if in_words(preview.steps) else "leave"
+        case Stop(outcome=outcome):
+            would = f"refuse ({outcome})"
+        case _:
+            would = "wait"
+    return would, mask(f"{decision.reason}{advice}")
+
+
+def _is_there(preview: Preview) -> bool:
+    extension = preview.context.extension
+    return extension is not None and read_extension_state(extension) is ExtensionState.SUCCEEDED
 
 
 class NoAccess(OnboardingError):
@@ -139,12 +174,28 @@ class OperatorRequests:
                 raise Paused(pause)
 
     async def handle(self, vm: VmId, request: OperatorRequest) -> Mapping[str, Row]:
-        """Reconcile the VM for the request; returns the VM's rows by extension. Raises StorageError, and ArmError for
-        a VM that cannot be read and has no row, or that the person may not read or write."""
-        by = await self._ports.caller() if self._ports.caller is not None else ""
+        """Reconcile the VM for the request; returns the VM's rows by extension. A request that does not say by
+        whom is made by whoever calls ARM. Raises StorageError, and ArmError for a VM that cannot be read and has no
+        row, or that the person may not read or write."""
+        by = request.by or await self.caller()
         with suppress(LostRace):  # the worker that wrote first handles the VM
             await self._reconcile(await self._begin(vm, replace(request, by=by)))
         return await self.rows(vm)
+
+    async def caller(self) -> str:
+        """The object id of whoever calls ARM; empty if unknown."""
+        return await self._ports.caller() if self._ports.caller is not None else ""
+
+    async def check(self, vm: VmId, by: str) -> Mapping[str, Row]:
+        """Reconcile the VM now, as for an event of it; the history says that this person asked for it. Raises as
+        `handle`."""
+        work = await self._begin(vm, None)
+        with suppress(LostRace):
+            await self._reconcile(work)
+        rows = await self.rows(vm)
+        for row in rows.values():
+            await self._ports.ledger.append(replace(row, by=by), work.trigger)
+        return rows
 
     async def follow(self, vm: VmId, *, despite_pause: bool = False) -> Mapping[str, Row]:
         """The VM's rows by extension, after a reconciliation if one of them is not final; `despite_pause` as in the

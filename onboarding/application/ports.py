@@ -22,7 +22,7 @@ from onboarding.domain.reconcile.change import Change, HistoryLine
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, Row, Selection
-from onboarding.domain.reconcile.row_totals import RowKind, Totals
+from onboarding.domain.reconcile.row_totals import Activity, RowKind, Totals
 from onboarding.domain.reconcile.steps.step import ArmRequest
 from onboarding.domain.reconcile.sweep_requests import Mark
 from onboarding.domain.resource_id import VmId
@@ -240,12 +240,17 @@ class Ledger(Protocol):
         """Remove the row from the outbox, since its outcome event was published. Raises StorageError."""
 
     def summaries(
-        self, subscription: str, *, index: bool = False, late: datetime | None = None
+        self,
+        subscription: str,
+        *,
+        index: bool = False,
+        late: datetime | None = None,
+        activity: Activity | None = None,
     ) -> AsyncIterator[tuple[str, RowSummary]]:
         """A summary of each current row of a subscription, with the VM's resource id. With `index`, the index row that
         leads to each row is written on the way, and those that lead to no row needing a person are deleted at the end.
-        Without it, only those are written that lead to an open row whose check was due before `late`. Raises
-        StorageError."""
+        Without it, only those are written that lead to an open row whose check was due before `late`. Each row is
+        counted in `activity`. Raises StorageError."""
 
     def totals(self, subscription: str, since: date) -> AsyncIterator[Totals]:
         """As `LedgerReader.totals`."""
@@ -272,6 +277,8 @@ class RowPage(Struct, frozen=True):
     """The rows; it may be none, although others follow."""
     following: str
     """Where the next page begins; empty: this is the last."""
+    read: int = 0
+    """How many entities, or index rows, were read for it."""
 
 
 MOST_ON_A_PAGE = 1000
@@ -290,6 +297,14 @@ class LedgerReader(Protocol):
     def attention(self, subscription: str) -> AsyncIterator[Row]:
         """The subscription's final rows that need a person (`Outcome.needs_person`). A row that a version without
         index rows wrote is found after `Ledger.summaries` with `index`. Raises StorageError."""
+
+    async def attention_page(self, selection: Selection, begin: str = "", most: int = MOST_ON_A_PAGE) -> RowPage:
+        """As `page`, of the rows that need a person: those of at most `most` index rows, in the order of the table.
+        `selection` names a subscription."""
+
+    async def open_page(self, selection: Selection, begin: str = "", most: int = MOST_ON_A_PAGE) -> RowPage:
+        """As `page`, of the rows that are not final: those of at most `most` machines, the earliest next check first.
+        `selection` names a subscription."""
 
     async def count(self, selection: Selection = EVERYTHING) -> Mapping[RowKind, int]:
         """The number of current rows of each kind, which takes as long as reading them all. Raises StorageError."""
@@ -499,6 +514,13 @@ class ScheduleQueue(Protocol):
 
 
 class Poison(Protocol):
+    async def count(self) -> int:
+        """How many messages there are, about. Raises StorageError."""
+
+    async def backlog(self) -> int:
+        """How many messages the schedule queue has, about: due ones and those that are hidden until they are due.
+        Raises StorageError."""
+
     def requeue(self) -> AsyncIterator[bool]:
         """Move each message back to the schedule queue. Yields True for a moved message, and False for one that cannot
         be decoded, which stays. Raises StorageError."""
@@ -543,6 +565,8 @@ class Ports(Struct, frozen=True):
     """The sweep's state between two runs."""
     poison: Poison | None = None
     """The messages that failed too often; None: the sweep does not clean them up."""
+    reader: LedgerReader | None = None
+    """The same table as `ledger`, for the lists that people ask for; None: nobody asks."""
     policy_states: PolicyStore | None = None
     """The last seen version of each policy; None: every policy counts as stable, and as first seen now."""
     caller: Callable[[], Awaitable[str]] | None = None

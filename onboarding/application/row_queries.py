@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from copy import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from itertools import batched
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -15,8 +17,12 @@ from onboarding.application.ports import MOST_ON_A_PAGE, LedgerReader, RowPage
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
-from onboarding.domain.reconcile.row_totals import RowKind
+from onboarding.domain.reconcile.row_totals import Activity, RowKind, Totals
 from onboarding.domain.resource_id import VmId, parse_id
+
+_PLACE = "~"  # between the subscription and the place in it at which a page through an index begins
+_COST_OF_INDEX_ROW = 2  # entities that are read for one: itself, and what it leads to
+_AT_ONCE = 16  # subscriptions whose totals are read concurrently
 
 
 class CurrentRows(Protocol):
@@ -58,6 +64,14 @@ class RowOrder(StrEnum):
     DURATION = "duration"  # the longest first
 
 
+class RowIndex(StrEnum):
+    """Which index rows lead to the rows of a query."""
+
+    NONE = "none"  # the rows themselves are read, in the order of their names
+    ATTENTION = "attention"  # those of rows that need a person, in the order of their names
+    OPEN = "open"  # those of what is due, the earliest check first
+
+
 class RowQuery(Struct, frozen=True, kw_only=True):
     """Which rows to show, in which order; an empty field selects all. Names count in upper or lower case."""
 
@@ -65,6 +79,11 @@ class RowQuery(Struct, frozen=True, kw_only=True):
     policies: tuple[str, ...] = ()
     extensions: tuple[str, ...] = ()
     causes: tuple[str, ...] = ()
+
+    waiting_for: tuple[str, ...] = ()
+
+    text: str = ""
+    """Only rows that have this text in the machine's name or in what they say."""
 
     attention: bool = False
     """Only final rows that need a person, found by their index rows."""
@@ -80,18 +99,34 @@ class RowQuery(Struct, frozen=True, kw_only=True):
     @property
     def totals_can_answer(self) -> bool:
         """Whether the totals of subscriptions tell how many rows there are."""
-        return not (self.selection.resource_group or self.selection.vm_name or self.since)
+        chosen = self.selection
+        return not (chosen.resource_group or chosen.vm_name or chosen.vm_prefix or self.since or self.text)
 
     def matches(self, row: Row) -> bool:
         """Whether a row of the selection is one of the query."""
         if self.since is not None and _last_time(row) < self.since:
             return False
-        return self.names(row)
+        return self.names(row) and (not self.text or _says(row, self.text.lower()))
 
     def names(self, row: Row | RowKind) -> bool:
-        """Whether rows, or lines of history, are of a policy, an extension and a cause of the query."""
-        named = (row.policy, self.policies), (row.extension, self.extensions), (row.cause, self.causes)
+        """Whether rows, or lines of history, are of a policy, an extension, a cause and a wait of the query."""
+        named = (
+            (row.policy, self.policies),
+            (row.extension, self.extensions),
+            (row.cause, self.causes),
+            (row.waiting_for or "", self.waiting_for),
+        )
         return all(_is_one_of(name, wanted) for name, wanted in named)
+
+    @property
+    def index(self) -> RowIndex:
+        """The index whose rows are enough to find those of the query."""
+        outcomes = self.selection.outcomes
+        if self.attention or (outcomes and all(outcome.needs_person for outcome in outcomes)):
+            return RowIndex.ATTENTION
+        if self.waiting_for or (outcomes and not any(outcome.final for outcome in outcomes)):
+            return RowIndex.OPEN
+        return RowIndex.NONE
 
 
 async def matching_rows(ledger: LedgerReader, query: RowQuery) -> AsyncIterator[Row]:
@@ -123,9 +158,9 @@ async def matching_rows(ledger: LedgerReader, query: RowQuery) -> AsyncIterator[
 async def _rows_of_attention(ledger: LedgerReader, selection: Selection) -> AsyncIterator[Row]:
     async for subscription in _subscriptions(ledger, selection):
         async for row in ledger.attention(subscription):
-            group, name = selection.resource_group.lower(), selection.vm_name.lower()
-            named = group in ("", row.resource_group.lower()) and name in ("", row.vm_name.lower())
-            if named and (not selection.outcomes or row.outcome in selection.outcomes):
+            if selection.names(row.resource_group, row.vm_name) and (
+                not selection.outcomes or row.outcome in selection.outcomes
+            ):
                 yield row
 
 
@@ -203,6 +238,110 @@ async def matching_page(ledger: LedgerReader, query: RowQuery, begin: str = "", 
     return replace(page, rows=[row for row in page.rows if query.matches(row)])
 
 
+async def indexed_page(ledger: LedgerReader, query: RowQuery, begin: str = "", most: int = MOST_ON_A_PAGE) -> RowPage:
+    """As `matching_page`, through the index of the query: `most` counts index rows, and the order is that of the index.
+    Subscriptions follow each other."""
+    subscription, _, place = begin.partition(_PLACE)
+    wanted = query.selection.subscription.lower()
+    if begin and wanted not in ("", subscription):
+        raise ValueError(f"{begin!r} is not where a page of these rows ends")
+    if not begin:
+        subscription = wanted or await ledger.next_subscription("")
+    if not subscription:
+        return RowPage((), "")
+    read = ledger.open_page if query.index is RowIndex.OPEN else ledger.attention_page
+    page = await read(replace(query.selection, subscription=subscription), place, most)
+    rows = [row for row in page.rows if query.matches(row)]
+    if page.following:
+        return RowPage(rows, f"{subscription}{_PLACE}{page.following}", page.read)
+    following = "" if wanted else await ledger.next_subscription(subscription)
+    return RowPage(rows, f"{following}{_PLACE}" if following else "", page.read)
+
+
+class FoundRows(Struct, frozen=True):
+    """What one request found of a list."""
+
+    rows: Sequence[Row]
+    following: str
+    """Where the list goes on; empty: this was all."""
+    read: int
+    """How many entities were read."""
+
+
+_FIRST_READ = 100  # entities
+_MOST_REQUESTS = 24  # of one answer: subscriptions may be empty
+
+
+async def found_rows(ledger: LedgerReader, query: RowQuery, begin: str, enough: int) -> FoundRows:
+    """The next rows of the query: at least `enough` of them, or what at most 1,000 entities hold. Raises StorageError,
+    and ValueError if this list has no page that begins at `begin`."""
+    ask, cost = (matching_page, 1) if query.index is RowIndex.NONE else (indexed_page, _COST_OF_INDEX_ROW)
+    # The table would look for an outcome in as many entities as it has: here, it is looked for in those that were read.
+    outcomes = query.selection.outcomes or tuple(Outcome)
+    without = replace(query, selection=replace(query.selection, outcomes=()))
+    wanted = without if query.index is RowIndex.NONE else query
+    rows: list[Row] = []
+    read, most, place = 0, _FIRST_READ, begin
+    for _ in range(_MOST_REQUESTS):
+        page = await ask(ledger, wanted, place, max(1, min(most, MOST_ON_A_PAGE - read) // cost))
+        rows += [row for row in page.rows if row.outcome in outcomes]
+        read, place = read + cost * page.read, page.following
+        if not place or len(rows) >= enough or read >= MOST_ON_A_PAGE:
+            break
+        most *= 3  # few of the rows are wanted, so the next request reads more
+    return FoundRows(rows, place, read)
+
+
+class SubscriptionCounts(Struct, frozen=True):
+    """How many rows of a subscription are of each kind, now and on the days before."""
+
+    subscription: str
+    kinds: Mapping[RowKind, int]
+    as_of: datetime | None
+    """When they were counted (UTC); None: for this answer."""
+    complete: bool
+    """Whether these are all; else there are more, and the sweep has not counted them yet."""
+    days: Sequence[Totals] = ()
+    """What the sweep counted, the oldest day first."""
+
+    @property
+    def activity(self) -> Activity | None:
+        """What the last day says of events and times; None: nothing."""
+        return self.days[-1].activity if self.days else None
+
+
+async def counts_of_subscriptions(
+    ledger: LedgerReader, now: datetime, *, days: int = 1, subscription: str = ""
+) -> list[SubscriptionCounts]:
+    """The counts of each subscription, from the totals that the sweep keeps. Where they say that there are few rows, or
+    where there are no totals, at most 1,000 entities are read to count the rows themselves. Of many subscriptions,
+    fewer days are read than were asked for. Raises StorageError."""
+    names = [each async for each in _subscriptions(ledger, Selection(subscription=subscription))]
+    days = max(2, min(days, MOST_ON_A_PAGE // max(1, len(names))))
+    since = now.date() - timedelta(days=days - 1)
+    found: list[SubscriptionCounts] = []
+    for some in batched(names, _AT_ONCE, strict=False):
+        found += await asyncio.gather(*(_counts(ledger, each, since, now.date(), len(names)) for each in some))
+    return found
+
+
+async def _counts(
+    ledger: LedgerReader, subscription: str, since: date, today: date, subscriptions: int
+) -> SubscriptionCounts:
+    days = [totals async for totals in ledger.totals(subscription, since)]
+    latest = days[-1] if days and days[-1].day >= today - timedelta(days=1) else None
+    counted = latest.counts if latest is not None else None
+    most = max(_FIRST_READ, MOST_ON_A_PAGE // subscriptions)
+    # A machine has at least two entities: its own row, and one for each target.
+    if latest is not None and counted is not None and sum(counted.values()) > most // 3:
+        return SubscriptionCounts(subscription, counted, latest.at, True, days)
+    page = await ledger.page(Selection(subscription=subscription), "", most)
+    if page.following and latest is not None and counted is not None:
+        return SubscriptionCounts(subscription, counted, latest.at, True, days)
+    kinds = Counter(RowSummary.of(row).kind for row in page.rows)
+    return SubscriptionCounts(subscription, kinds, None, not page.following, days)
+
+
 async def matching_history(ledger: LedgerReader, vm: VmId, query: RowQuery) -> list[Row]:
     """The lines of a VM's history that match the query, the oldest first; with a limit, the latest of them. Raises
     StorageError."""
@@ -214,6 +353,22 @@ async def matching_history(ledger: LedgerReader, vm: VmId, query: RowQuery) -> l
     lines.reverse()  # so that entries of the same time keep their order
     lines.sort(key=lambda line: line.event_time.timestamp() if line.event_time else 0)
     return lines if query.limit is None else lines[len(lines) - min(query.limit, len(lines)) :]
+
+
+def _says(row: Row, text: str) -> bool:
+    """Whether the text, in lower case, is in the machine's name, its system and image, or in what the row says."""
+    said = (
+        row.vm_name,
+        row.reason,
+        row.advice,
+        row.message,
+        row.error_code,
+        row.distribution,
+        row.os_version,
+        row.image_id,
+        f"{row.image_publisher}:{row.image_offer}:{row.image_sku}",
+    )
+    return any(text in each.lower() for each in said)
 
 
 def _is_one_of(name: str, wanted: Collection[str]) -> bool:

@@ -124,6 +124,11 @@ COMMANDS: Mapping[str, CommandHelp] = {
             "onboard migration --from inventory-agent --to azure-monitor",
         ),
     ),
+    "open": CommandHelp(
+        "operations.open_page",
+        "open the page of the function app in a browser",
+        ("onboard open", "onboard open --app https://func-onboarding.azurewebsites.net", "onboard open --print"),
+    ),
     "pause": CommandHelp(
         "operations.pause",
         "stop all changes of VMs, or those of a subscription or policy",

@@ -28,7 +28,8 @@ def guide(laptop: Laptop, host: str, fleet: Sequence[Member], policies: Path, mo
     return f"""
 Everything is still running; Ctrl-C stops it.
 
-  functions host   {host}   (its state: curl {host}/api/health)
+  the page         {host}/api/ui
+  functions host   {host}   (its state: curl {host}/api/health/details)
   ARM              {endpoints.arm}   (its certificate authority: {endpoints.ca_file})
   storage          table {storage["table"]}, queue {storage["queue"]}
   outcome topic    {laptop.topic.endpoint}

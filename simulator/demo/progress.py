@@ -35,6 +35,7 @@ STYLES = {
 }
 _LAST = 8
 _LINE_EVERY = 2.0
+_MARGIN = 4  # lines: the head, the machines that were created, and room below
 
 
 class Progress(Protocol):
@@ -97,7 +98,7 @@ class LiveProgress:
         self._seen: dict[tuple[str, str], str] = {}
         self._changes: deque[Text] = deque(maxlen=_LAST)
         self._created = 0
-        self._live = Live(get_renderable=self._picture, console=console, refresh_per_second=10, transient=True)
+        self._live = Live(get_renderable=self.picture, console=console, refresh_per_second=10, transient=True)
 
     def say(self, line: str) -> None:
         self._console.print(line, highlight=False)
@@ -119,16 +120,29 @@ class LiveProgress:
     ) -> None:
         self._live.stop()
 
-    def _picture(self) -> Group:
+    def picture(self) -> Group:
+        """What is drawn now."""
         counts = Counter(self._seen.values())
         bars = Table.grid(padding=(0, 2))
         bars.add_row("created", str(self._created), ProgressBar(self._size, self._created, width=40))
         for outcome, style in STYLES.items():
+            if not counts[outcome]:
+                continue
             bar = ProgressBar(self._rows, counts[outcome], width=40, complete_style=style, finished_style=style)
             bars.add_row(Text(outcome, style), str(counts[outcome]), bar)
         done = sum(counts[outcome] for outcome in FINAL)
         head = f"{time.monotonic() - self._began:.1f} s   {done} of {self._rows} rows have their final outcome"
-        return Group(Text(head, "bold"), bars, *self._changes)
+        return Group(Text(head, "bold"), bars, *self._newest(self._console.height - len(counts) - _MARGIN))
+
+    def _newest(self, lines: int) -> list[Text]:
+        """The last changes that fit so many lines, each with its whole reason; at least one."""
+        shown: list[Text] = []
+        for change in reversed(self._changes):
+            lines -= -(-change.cell_len // self._console.width)
+            if lines < 0 and shown:
+                break
+            shown.insert(0, change)
+        return shown
 
 
 def _change(before: str, row: Row) -> Text:
@@ -137,5 +151,4 @@ def _change(before: str, row: Row) -> Text:
         line.append(f"{before} → ", "bright_black")
     line.append(row.outcome, STYLES.get(row.outcome, ""))
     line.append(f"  {row.text('Reason')}", "bright_black")
-    line.no_wrap, line.overflow = True, "ellipsis"
     return line

@@ -21,6 +21,7 @@ from simulator.demo.progress import STYLES
 from simulator.demo.verdict import Check, Figures
 
 WIDTH = 120
+_WIDEST = 200  # columns; a reason is hard to read in longer lines
 _CAPTION = "Read from the storage table. PUT and end: seconds after the VM's creation."
 _PROBLEMS = 12
 _IMAGE = 21
@@ -95,10 +96,12 @@ def sort_rows(rows: Mapping[str, Row]) -> list[Row]:
 
 
 def _table(rows: Sequence[Row], width: int) -> Table:
-    """In a narrow terminal without image and OS. Where a VM has several rows, each names its policy."""
-    table = Table(box=box.ROUNDED, width=min(width, WIDTH), header_style="bold", caption=_CAPTION)
-    reason = _REASON if width >= WIDTH else max(10, width - _TIMES - sum(_NARROW.values()))
-    columns = _WIDE if width >= WIDTH else {**_NARROW, "Reason": reason}
+    """In a narrow terminal without image and OS; every reason is whole. Where a VM has several rows, each names its
+    policy."""
+    width = min(width, _WIDEST)
+    table = Table(box=box.ROUNDED, width=width, header_style="bold", caption=_CAPTION)
+    reason = _REASON + width - WIDTH if width >= WIDTH else max(10, width - _TIMES - sum(_NARROW.values()))
+    columns = {**(_WIDE if width >= WIDTH else _NARROW), "Reason": reason}
     for name, width in columns.items():
         table.add_column(name, width=width, no_wrap=name == "Image")
     table.add_column("PUT, end", justify="right", no_wrap=True)
@@ -134,7 +137,7 @@ def _reason(row: Row, width: int, policy: str) -> str:
         text = f"added {' and '.join(added)}; {text}"
     text = f"{policy}: {text}" if policy else text
     text = text.replace(f"image {row.image}", "image").replace(row.text("ImageId") or "\0", row.image)
-    return "\n".join(textwrap.wrap(text, width, max_lines=3, placeholder=" …", break_on_hyphens=False))
+    return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False))
 
 
 def _number(value: float | None) -> str:

@@ -36,6 +36,7 @@ from simulator.demo.verdict import Check, Evidence, figures, judge, judge_any, s
 from simulator.eventgrid import EventSchema, Faults
 from simulator.host_process import FunctionsHost
 from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings
+from simulator.pages import read_pages
 from simulator.roles import assign_shipped_roles
 
 POLICIES = ROOT / "samples" / "policies" / "demo"
@@ -115,10 +116,12 @@ async def _onboard(args: argparse.Namespace, console: Console, policies: Path) -
 
 async def _say_health(console: Console, host: str) -> None:
     """What the product says of the policies and settings, which may not be usable."""
-    async with ClientSession() as session, session.get(f"{host}/api/health") as answer:
+    async with ClientSession() as session, session.get(f"{host}/api/health/details") as answer:
         health = await answer.json()
     names = ", ".join(policy["name"] for policy in health["policies"])
-    console.print(f"/api/health: {health['status']}; policies: {names or 'none'}", highlight=False, markup=False)
+    console.print(
+        f"/api/health/details: {health['status']}; policies: {names or 'none'}", highlight=False, markup=False
+    )
     for problem in health["problems"]:
         console.print(f"  {problem}", highlight=False, markup=False, soft_wrap=True)
 
@@ -197,6 +200,7 @@ async def _report(
         "host's log": host.output(),
         "outcome events": repr(laptop.topic.events),
         "output": report.as_json(),
+        "pages": "\n".join((await read_pages(host.url)).values()),
     }
     return replace(report, checks=[*report.checks, search_secrets({**secrets, **laptop.secrets()}, texts)])
 

@@ -25,6 +25,7 @@ from simulator.host.server import CannotListen, Host
 from simulator.host.worker import LoadFailed, load
 
 _STORAGE = "AzureWebJobsStorage"
+_ENVIRONMENT = "AZURE_FUNCTIONS_ENVIRONMENT"
 _DRAIN = 10.0
 _LAST_RESORT = 5.0  # seconds after the drain until a host with a blocked loop is ended by force
 
@@ -40,6 +41,7 @@ def main() -> int:
     except BadConfiguration as error:
         print(f"host: {error}", file=sys.stderr)
         return 1
+    os.environ.setdefault(_ENVIRONMENT, "Development")  # as Core Tools do
     if args.storage:
         os.environ[_STORAGE] = args.storage
     logs.configure(options.log_levels, args.quiet)

@@ -31,9 +31,11 @@ async def read_final_state(
     outages: int = 0,
     touched: Iterable[str] = (),
     migrating: Container[str] = (),
+    pages: Iterable[str] = (),
 ) -> FinalState:
     """Everything that the invariant is checked on. Stops the hosts and Azurite, whose data is in `storage`.
-    `touched` are the VMs whose identities somebody else changed, `migrating` those from which the old agent may go."""
+    `touched` are the VMs whose identities somebody else changed, `migrating` those from which the old agent may go,
+    `pages` what the page showed while a host ran."""
     await hosts.stop()
     async with Ledger(laptop.azurite.connection_string) as ledger:
         rows, machines = await ledger.rows(), await ledger.machines()
@@ -60,7 +62,12 @@ async def read_final_state(
         outcome_events=published,
         interruptions=hosts.kills + outages,
         handled={version.name: hosts.handled(version) for version in hosts.versions},
-        texts={"storage": everything(storage), "host's log": hosts.output(), "outcome events": str(published)},
+        texts={
+            "storage": everything(storage),
+            "host's log": hosts.output(),
+            "outcome events": str(published),
+            "pages": "\n".join(pages),
+        },
         secrets={**laptop.secrets(), **{name.replace("_", " ").lower(): value for name, value in SECRETS.items()}},
     )
 

@@ -125,6 +125,11 @@ class Hosts:
     def pid(self, version: Version = THIS) -> int:
         return self._hosts[version][-1].pid
 
+    @property
+    def url(self) -> str:
+        """Where the last host of this version answers."""
+        return self._hosts[THIS][-1].url
+
     def alive(self, version: Version = THIS) -> bool:
         """Whether the last host still runs; the test may have killed it in another way."""
         return self._hosts[version][-1].exit_code is None

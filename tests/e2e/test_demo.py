@@ -121,7 +121,7 @@ def test_a_folder_of_own_policies_is_tried_on_the_same_fleet(tmp_path: Path) -> 
     with Demo(arguments).start(tmp_path / "errors.txt") as process:
         report = json.loads(process.communicate(timeout=90)[0])
     assert process.returncode == 0
-    assert "/api/health: healthy; policies: mine" in (tmp_path / "errors.txt").read_text()
+    assert "/api/health/details: healthy; policies: mine" in (tmp_path / "errors.txt").read_text()
     assert {row["Policy"] for row in report["rows"]} == {"mine"}
     assert "Installed" not in report["counts"]
     assert report["counts"]["Audited"]

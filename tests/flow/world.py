@@ -62,7 +62,7 @@ from onboarding.domain.reconcile.change import Change, HistoryLine
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
-from onboarding.domain.reconcile.row_totals import RowKind, Totals
+from onboarding.domain.reconcile.row_totals import Activity, RowKind, Totals
 from onboarding.domain.reconcile.steps.step import ArmRequest
 from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
 from onboarding.loading.policy_extensions import with_extensions
@@ -534,7 +534,17 @@ class LedgerInMemory:
             raise ValueError(f"{begin!r} is not where a page of these rows ends")
         end = int(begin or 0) + most
         rows = [self.rows[place].row for place in places[int(begin or 0) : end]]
-        return RowPage(rows, str(end) if end < len(places) else "")
+        return RowPage(rows, str(end) if end < len(places) else "", len(rows))
+
+    async def attention_page(self, selection: Selection, begin: str = "", most: int = MOST_ON_A_PAGE) -> RowPage:
+        self._check()
+        found = sorted(self._rows_of(selection.subscription), key=lambda row: (row.resource_id.lower(), row.extension))
+        return _page_of([row for row in found if row.outcome.needs_person], selection, begin, most)
+
+    async def open_page(self, selection: Selection, begin: str = "", most: int = MOST_ON_A_PAGE) -> RowPage:
+        self._check()
+        found = [row for row in self._rows_of(selection.subscription) if not row.outcome.final and row.next_attempt_at]
+        return _page_of(sorted(found, key=lambda row: row.next_attempt_at or START), selection, begin, most)
 
     async def count(self, selection: Selection = EVERYTHING) -> Mapping[RowKind, int]:
         return Counter([RowSummary.of(row).kind async for row in self.current(selection)])
@@ -572,7 +582,12 @@ class LedgerInMemory:
                 yield line
 
     async def summaries(
-        self, subscription: str, *, index: bool = False, late: datetime | None = None
+        self,
+        subscription: str,
+        *,
+        index: bool = False,
+        late: datetime | None = None,
+        activity: Activity | None = None,
     ) -> AsyncIterator[tuple[str, RowSummary]]:
         self._check()
         self.calls.append(f"rows of {subscription}")
@@ -580,7 +595,10 @@ class LedgerInMemory:
             self.indexed.append(subscription)
         for (key, _), stored in list(self.rows.items()):
             if f"/{subscription.lower()}/" in key:
-                yield stored.row.resource_id, RowSummary.of(stored.row)
+                row = stored.row
+                if activity is not None:
+                    activity.add(row.outcome, row.event_id, row.event_time, row.duration_ms)
+                yield row.resource_id, RowSummary.of(row)
 
     async def unpublished(self, subscription: str, before: datetime) -> AsyncIterator[Row]:
         self._check()
@@ -651,6 +669,14 @@ class LedgerInMemory:
             raise StorageError("the table could not be reached")
 
 
+def _page_of(rows: list[Row], selection: Selection, begin: str, most: int) -> RowPage:
+    if begin and not begin.isdecimal():
+        raise ValueError(f"{begin!r} is not where a page of these rows ends")
+    end = int(begin or 0) + most
+    chosen = [row for row in rows[int(begin or 0) : end] if _is_selected(row, selection)]
+    return RowPage(chosen, str(end) if end < len(rows) else "", len(chosen))
+
+
 def _compare(current: str | None, expected: str | None) -> None:
     """What the table answers to a conditional write; an entity that is gone was deleted by another worker."""
     if current != expected:
@@ -707,7 +733,8 @@ def _is_named(resource_id: str, selection: Selection) -> bool:
         (selection.resource_group, vm.resource_group),
         (selection.vm_name, vm.name),
     ]
-    return all(name.lower() in ("", found.lower()) for name, found in wanted)
+    begins = vm.name.lower().startswith(selection.vm_prefix.lower())
+    return begins and all(name.lower() in ("", found.lower()) for name, found in wanted)
 
 
 class ScheduleQueueInMemory:
@@ -814,6 +841,14 @@ class PoisonInMemory:
         self.clock: Callable[[], datetime] = lambda: START
         self._queue = queue or ScheduleQueueInMemory()
         self._hidden: dict[int, datetime] = {}
+
+    async def count(self) -> int:
+        if self.errors:
+            raise self.errors.pop(0)
+        return len(self.messages)
+
+    async def backlog(self) -> int:
+        return len(self._queue.checks) + len(self._queue.reconcile_requests)
 
     async def requeue(self) -> AsyncIterator[bool]:
         for message in self._read(timedelta(minutes=2)):
@@ -1012,6 +1047,7 @@ class World:
         ports = Ports(
             arm=self.arm,
             ledger=self.ledger,
+            reader=self.ledger,
             schedule_queue=self.schedule_queue,
             breakers=self.breakers,
             publisher=self.published,
@@ -1031,6 +1067,7 @@ class World:
         self.sweep = worker.sweeper
         person = Application(ports, rules, self.budget)  # a command is another process
         self.requests = person.requests
+        self.application = person
         self.enforcements = {policy.name: person.enforcement(policy) for policy in self.parsed}
 
     async def _caller(self) -> str:

@@ -75,6 +75,8 @@ def test_the_zip_holds_the_app_and_its_packages_and_nothing_else(built: Built) -
     assert top == {*ours, "__pycache__", ".python_packages"}
     assert "onboarding/loading/data/image_grammar.yaml" in built.names
     assert {"policies/azure-monitor.yaml", "policies/oms.yaml"} < set(built.names)
+    of_the_page = {"onboarding/web/templates/base.html", "onboarding/web/static/page.css"}
+    assert {*of_the_page, "onboarding/web/static/htmx.min.js"} < set(built.names)
     assert PACKAGES + "azure/functions/__init__.py" in built.names
     assert not any(name.startswith(PACKAGES + "bin/") for name in built.names)
 
@@ -97,7 +99,10 @@ def test_every_module_has_byte_code_that_is_not_checked_against_its_source(built
 
 @for_this_machine
 def test_the_zip_loads_with_its_own_packages_only(built: Built) -> None:
-    assert set(built.manifest["functions"]) == {"on_resource_event", "on_deferral", "sweep", "get_health", "get_check"}
+    assert set(built.manifest["functions"]) == {
+        *("on_resource_event", "on_deferral", "sweep"),
+        *("get_health", "get_health_details", "get_check", "get_view", "page"),
+    }
 
 
 def test_the_same_sources_make_the_same_zip(built: Built, site_packages: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from simulator.arm.http.journal import RecordedRequest, Requests
 from simulator.demo.fleet import CROWDED, Expectation, Member, make_fleet
 from simulator.demo.ledger import Row
 from simulator.demo.own_policies import NoPolicies, copy_policies
+from simulator.demo.progress import LiveProgress
 from simulator.demo.report import Report, sort_rows
 from simulator.demo.today import make_today
 from simulator.demo.verdict import Evidence, figures, judge, judge_any, search_secrets
@@ -261,3 +262,45 @@ def test_settings_of_a_real_deployment_are_dropped_and_others_stay() -> None:
     environment = {"ONBOARDING_STORAGE__accountName": "x", "AZURE_CLIENT_ID": "x", "AZURITE": "/a", "PATH": "/b"}
     forget_settings(environment)
     assert environment == {"AZURITE": "/a", "PATH": "/b"}
+
+
+LONG = "the handler failed: " + "a package of the distribution is missing, " * 6 + "and this is the last word"
+
+
+def words_of(text: str) -> str:
+    """The words, without the lines of a table and their breaks."""
+    return "".join(text.translate(str.maketrans("", "", "│╭╮╰╯─├┤┬┴┼")).split())
+
+
+@pytest.mark.parametrize("width", [80, 100, 119, 120, 160, 200, 240])
+def test_the_final_table_fits_its_terminal_and_has_every_reason_whole(width: int) -> None:
+    rows = [
+        row(member, Reason=f"{LONG} of {member.spec.name}", Policy="p", Distribution="ubuntu") for member in FLEET[:4]
+    ]
+    report = Report(rows, figures(evidence()), (), 1.0, 60.0)
+    shown = report.as_text(Console(width=width, force_terminal=True, color_system=None))
+    table = shown.splitlines()[: next(n for n, line in enumerate(shown.splitlines()) if line.startswith("╰"))]
+    assert max(map(len, table)) <= min(width, 200)
+    cells = [line.split("│") for line in table if "│" in line]
+    column = next(n for n, name in enumerate(c.strip() for c in next(iter_headings(table))) if name == "Reason")
+    reasons = words_of("".join(cell[column] for cell in cells if len(cell) > column))
+    for member in FLEET[:4]:
+        assert words_of(f"{LONG} of {member.spec.name}") in reasons
+
+
+def iter_headings(table: list[str]) -> Any:
+    return iter([line.split("│") for line in table if "Reason" in line])
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+@pytest.mark.parametrize("height", [24, 50])
+def test_the_live_view_fits_its_terminal_and_cuts_no_reason(width: int, height: int) -> None:
+    console = Console(width=width, height=height, force_terminal=True, color_system=None)
+    progress = LiveProgress(console, len(FLEET))
+    progress.update(4, [row(member, Reason=f"{LONG} of {member.spec.name}") for member in FLEET[:4]])
+    with console.capture() as capture:
+        console.print(progress.picture())
+    lines = capture.get().splitlines()
+    assert max(map(len, lines)) <= width
+    assert len(lines) <= height
+    assert words_of(f"{LONG} of {FLEET[3].spec.name}") in words_of("".join(lines))

@@ -34,7 +34,9 @@ def orphaned_rows(
             retry = RetryState(row, Waits(), work.now, checks=work.checks)
             found.append((row, waiting(row, retry.wait_on(WaitingFor.CONFIGURATION, why))))
             continue
-        reason = f"no policy names {row.extension} any more (a file that cannot be read is named at /api/health)"
+        reason = (
+            f"no policy names {row.extension} any more (a file that cannot be read is named at /api/health/details)"
+        )
         if policy is not None:
             reason = policy.off or f"outside the scope of policy {policy.name}"
         ended = closed(row, Outcome.OUT_OF_SCOPE, reason, work.now)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from onboarding.application.ports import Ports
 from onboarding.domain.reconcile.drift import RowSummary
-from onboarding.domain.reconcile.row_totals import RowKind, Totals
+from onboarding.domain.reconcile.row_totals import Activity, RowKind, Totals
 
 _COUNTED_EVERY = timedelta(hours=1)
 # A run may come late, and a large table takes several: so all index rows are renewed within a day.
@@ -34,14 +34,16 @@ class RowCounts:
         last = await self._last(subscription) if self._write else None
         index = self._write and self._must_index(last)
         counts: Counter[RowKind] = Counter()
-        async for resource_id, summary in self._ports.ledger.summaries(subscription, index=index, late=self._late):
+        activity = Activity()
+        rows = self._ports.ledger.summaries(subscription, index=index, late=self._late, activity=activity)
+        async for resource_id, summary in rows:
             counts[summary.kind] += 1
             yield resource_id, summary
         due = last is None or self._now - last.at >= _COUNTED_EVERY
         # A subscription without a row gets none of totals, so that the table names only those with machines.
         if self._write and (index or due) and (counts or last):
             indexed_at = self._now if index or last is None else last.indexed_at
-            await self._ports.ledger.write_totals(Totals(subscription.lower(), self._now, counts, indexed_at))
+            await self._ports.ledger.write_totals(Totals(subscription.lower(), self._now, counts, indexed_at, activity))
 
     async def renew(self, subscription: str) -> None:
         """Read the rows of a subscription that no policy names, if its index rows have to be renewed. Raises

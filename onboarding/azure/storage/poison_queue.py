@@ -26,6 +26,12 @@ class PoisonQueue:
         self._poison = poison
         self._queue = queue
 
+    async def count(self) -> int:
+        return await _count(self._poison)
+
+    async def backlog(self) -> int:
+        return await _count(self._queue)
+
     async def requeue(self) -> AsyncIterator[bool]:
         while page := await self._receive(LARGEST_PAGE, _REQUEUE_HIDDEN_S):
             for message in page:
@@ -58,6 +64,13 @@ class PoisonQueue:
     async def _receive(self, most: int, hidden_s: int) -> list[ReceivedMessage]:
         with _queue_errors():
             return await self._poison.receive(most, hidden_s)
+
+
+async def _count(queue: QueueClient) -> int:
+    try:
+        return await queue.count()
+    except (AzureError, ValueError, TimeoutError) as error:
+        raise StorageError(f"the messages of a queue could not be counted: {type(error).__name__}") from None
 
 
 @contextmanager

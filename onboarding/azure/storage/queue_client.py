@@ -56,6 +56,13 @@ class QueueClient:
         if answer.status != 404:
             raise_for_status(answer)
 
+    async def count(self) -> int:
+        """How many messages there are, about, hidden ones included."""
+        answer = await self.requests.send_unchecked("GET", "", "comp=metadata", headers={})
+        if answer.status == 404:
+            return 0
+        return int(raise_for_status(answer).headers.get("x-ms-approximate-messages-count", "0"))
+
     async def create(self) -> None:
         """Create the queue, unless it exists."""
         answer = await self.requests.send_unchecked("PUT", "", headers=_XML)

@@ -120,7 +120,7 @@ class StorageRequests:
         """As `send`, but a refusal is returned instead of raised."""
         full_query = "&".join(filter(None, (query, self._sas)))
         token = await self._token()
-        sent = {**_COMMON, **headers, **self._authorization(method, path, headers, token)}
+        sent = {**_COMMON, **headers, **self._authorization(method, path + _signed(query), headers, token)}
         target = URL(f"{self.url}{path}?{full_query}" if full_query else f"{self.url}{path}", encoded=True)
         if self.kind is Service.BLOB and self._key is not None:
             sent |= _blob_key(self._key, method, self._path + path, query, headers, len(content or b""))
@@ -227,6 +227,11 @@ def error_code(answer: Answer) -> str | None:
 def _code(text: str) -> str | None:
     found = _CODE.search(text)
     return found[1] or found[2] if found else None
+
+
+def _signed(query: str) -> str:
+    """The part of a query that is signed with the account's key: what is asked about the resource itself."""
+    return f"?{query}" if query.startswith("comp=") else ""
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ event, one gets LostRace, too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import date, datetime
 from itertools import batched
 from typing import Any
@@ -32,9 +32,12 @@ from onboarding.application.ports import (
 from onboarding.azure.storage.ledger.change_entities import change_write, is_change, read_changes
 from onboarding.azure.storage.ledger.deletions import TRANSACTION
 from onboarding.azure.storage.ledger.index_rows import (
+    IndexedRows,
     IndexKeys,
     due_checks,
     index_writes,
+    page_of_attention,
+    page_of_open,
     rows_of_attention,
     write_index_rows,
 )
@@ -56,6 +59,7 @@ from onboarding.azure.storage.ledger.ledger_keys import (
 from onboarding.azure.storage.ledger.row_entities import (
     KIND_COLUMNS,
     SUMMARY_COLUMNS,
+    count_activity,
     read_kind,
     read_row,
     read_summary,
@@ -78,7 +82,7 @@ from onboarding.domain.reconcile.change import CHANGE_COLUMNS, Change, HistoryLi
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MACHINE_COLUMNS, MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, ROW_COLUMNS, Row, Selection
-from onboarding.domain.reconcile.row_totals import RowKind, Totals
+from onboarding.domain.reconcile.row_totals import Activity, RowKind, Totals
 from onboarding.domain.resource_id import VmId
 from onboarding.logging import logger
 
@@ -93,6 +97,7 @@ _KEYS = frozenset({"PartitionKey", "RowKey"})
 _COLUMNS_OF_OURS = ROW_COLUMNS | MACHINE_COLUMNS | {_WRITE_ID}
 # The partitions of subscriptions begin with a digit or a letter up to "f", and lie between these two keys.
 _FIRST, _LAST = "-", "g"
+_AFTER_ALL = "\uffff"  # the last character: no key that begins alike comes after it
 _SUBSCRIPTION = "subscription"  # in the place at which a page begins, beside the service's continuation
 _REFUSED_FOR_GOOD = (400, 413)
 _SAFE_LENGTH = 256  # characters that are kept of a text after the table refused it
@@ -265,16 +270,32 @@ class TableLedger:
             return RowPage((), "")
         rows: list[Row] = []
         following: Mapping[str, str] = {}
+        read_entities = 0
         with reading():
             query, most = _select(selection, subscription), min(most, MOST_ON_A_PAGE)
             page = await self._table.page(query, (), place, most)
             read = (read_row(from_wire(found)) for found in page.entities if target_of(found))
-            rows = [row for row in read if row is not None and _is_named(selection, row.vm_name)]
-            following = page.following
+            rows = [row for row in read if row is not None and selection.names(row.resource_group, row.vm_name)]
+            following, read_entities = page.following, len(page.entities)
         if following:
-            return RowPage(rows, urlencode({_SUBSCRIPTION: subscription, **following}))
+            return RowPage(rows, urlencode({_SUBSCRIPTION: subscription, **following}), read_entities)
         after = "" if selection.subscription else await self.next_subscription(subscription)
-        return RowPage(rows, urlencode({_SUBSCRIPTION: after}) if after else "")
+        return RowPage(rows, urlencode({_SUBSCRIPTION: after}) if after else "", read_entities)
+
+    async def attention_page(self, selection: Selection, begin: str = "", most: int = MOST_ON_A_PAGE) -> RowPage:
+        group = selection.resource_group.lower()
+
+        async def read(place: Mapping[str, str]) -> IndexedRows:
+            names = f"{group}|" if group else ""
+            return await page_of_attention(self._table, selection.subscription.lower(), names, place, most)
+
+        return await _indexed_page(selection, begin, read)
+
+    async def open_page(self, selection: Selection, begin: str = "", most: int = MOST_ON_A_PAGE) -> RowPage:
+        async def read(place: Mapping[str, str]) -> IndexedRows:
+            return await page_of_open(self._table, selection.subscription.lower(), place, most)
+
+        return await _indexed_page(selection, begin, read)
 
     async def count(self, selection: Selection = EVERYTHING) -> Mapping[RowKind, int]:
         counts: Counter[RowKind] = Counter()
@@ -283,7 +304,9 @@ class TableLedger:
         while subscription:
             with reading():
                 async for found in self._entities(_select(selection, subscription), KIND_COLUMNS):
-                    if not target_of(found) or not _is_named(selection, str(found.get("VmName", ""))):
+                    if not target_of(found):
+                        continue
+                    if not selection.names(selection.resource_group, str(found.get("VmName", ""))):
                         continue
                     try:
                         counts[read_kind(found)] += 1
@@ -295,7 +318,12 @@ class TableLedger:
         return counts
 
     async def summaries(
-        self, subscription: str, *, index: bool = False, late: datetime | None = None
+        self,
+        subscription: str,
+        *,
+        index: bool = False,
+        late: datetime | None = None,
+        activity: Activity | None = None,
     ) -> AsyncIterator[tuple[str, RowSummary]]:
         partition, keys, index_rows = subscription.lower(), IndexKeys(), dict[str, None]()
         with reading():
@@ -306,6 +334,8 @@ class TableLedger:
                     keys.of_machine(key, due)
                 if not target_of(found) or (summary := read_summary(found)) is None:
                     continue
+                if activity is not None:
+                    count_activity(activity, found, summary.outcome)
                 is_late = late is not None and due is not None and due < late and not summary.outcome.final
                 if index or is_late:
                     index_rows |= dict.fromkeys(keys.of_target(key, summary.outcome, due))
@@ -367,11 +397,27 @@ def _select(selection: Selection, partition: str) -> Query:
     group, vm = selection.resource_group.lower(), selection.vm_name.lower()
     names = f"{group}|{vm}|" if group and vm else f"{group}|" if group else ""
     either = " or ".join(f"Outcome eq {literal(outcome.value)}" for outcome in selection.outcomes)
-    return Query(f"{CURRENT}{names}", partition, f"({either})" if either else "")
+    begin = f"{CURRENT}{names}{selection.vm_prefix.lower()}" if group and not vm and selection.vm_prefix else ""
+    until = f"{begin}{_AFTER_ALL}" if begin else ""
+    return Query(f"{CURRENT}{names}", partition, f"({either})" if either else "", begin=begin, until=until)
 
 
-def _is_named(selection: Selection, vm_name: str) -> bool:
-    return selection.vm_name.lower() in ("", vm_name.lower())
+async def _indexed_page(
+    selection: Selection,
+    begin: str,
+    read: Callable[[Mapping[str, str]], Awaitable[IndexedRows]],
+) -> RowPage:
+    """A page of rows to which index rows of the selection's subscription lead. Raises ValueError if `begin` is no such
+    place, and StorageError."""
+    place = dict(parse_qsl(begin, strict_parsing=True)) if begin else {}
+    if begin and not place:
+        raise ValueError(f"{begin!r} is not where a page of these rows ends")
+    page = IndexedRows([], {}, 0)
+    with reading():
+        page = await read(place)
+    named = (row for row in page.rows if selection.names(row.resource_group, row.vm_name))
+    wanted = [row for row in named if not selection.outcomes or row.outcome in selection.outcomes]
+    return RowPage(wanted, urlencode(page.following), page.read)
 
 
 def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> MachineRows:

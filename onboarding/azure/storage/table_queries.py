@@ -18,13 +18,15 @@ class Query(Struct, frozen=True):
     """A further condition in OData; empty: none."""
     after: str = ""
     """The row key after which the range begins; empty, or a key before the range: it begins at its start."""
+    begin: str = ""
+    """The row key with which the range begins; empty: at its start."""
     until: str = ""
     """The row key before which the range ends; empty: after the last key with the prefix."""
 
     @property
     def text(self) -> str:
         """The query as an OData filter."""
-        begin = f"gt {literal(self.after)}" if self.after > self.prefix else f"ge {literal(self.prefix)}"
+        begin = f"gt {literal(self.after)}" if self.after > self.prefix else f"ge {literal(self.begin or self.prefix)}"
         # "}" is the character after "|", so every key in between begins with the prefix.
         until = self.until or (f"{self.prefix[:-1]}}}" if self.prefix else "")
         end = f"RowKey lt {literal(until)}" if until else ""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from onboarding.app import Configuration, assemble, open_ports, read_configuration
-from onboarding.application.operator_requests import NoAccess, OperatorRequests, Paused, Preview
+from onboarding.application.operator_requests import NoAccess, OperatorRequests, Paused, Preview, described
 from onboarding.application.planned_steps import PlannedStep, in_words
 from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
@@ -206,7 +206,7 @@ async def preview(
             continue
         fine &= bool(previews) and all(_is_fine(preview) for preview in previews)
         for preview in previews:
-            found.append(_Line(vm.name, preview.context.entry.name, *_describe(preview), preview.steps))
+            found.append(_Line(vm.name, preview.context.entry.name, *described(preview), preview.steps))
             if getattr(args, "show_az", False):
                 print("".join(f"{command}\n\n" for command in _az(vm, preview)), end="")
     if not commands_only:
@@ -242,27 +242,6 @@ def _print_previews(found: list[_Line], form: Form) -> None:
         would = f"{line.would} ({written})" if written and "(" not in line.would else line.would
         table.add_row(as_text(line.vm), line.extension, as_text(would), as_text(line.because))
     open_console().print(table)
-
-
-def _describe(preview: Preview) -> tuple[str, str]:
-    decision = preview.decision
-    advice = ""
-    if isinstance(decision, Satisfied | Stop) and decision.problem is not None:
-        advice = f"\n{decision.problem.advice}"
-    match decision:
-        case Act(step=StepKind.REMOVAL):
-            would = "remove"
-        case Act():
-            would = "update" if preview.context.extension else "install"
-        case Stop(outcome=Outcome.REMOVED):
-            would = "leave"
-        case Satisfied():
-            would = "complete" if in_words(preview.steps) else "leave"
-        case Stop(outcome=outcome):
-            would = f"refuse ({outcome})"
-        case _:
-            would = "wait"
-    return would, mask(f"{decision.reason}{advice}")
 
 
 def _is_fine(preview: Preview) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from onboarding.application.readers.container_reader import ContainerReader
+from onboarding.application.reports.explanation import definition_trees, explain, trees_as_dict, trees_as_text
 from onboarding.application.rules import Rules
 from onboarding.cli.command_list import add_action
 from onboarding.cli.environment import add_settings, environment_of
@@ -26,7 +27,6 @@ from onboarding.cli.output import FORMERLY_LINES, Form, add_output, write_record
 from onboarding.cli.policy.container_files import KnownContainers, add_container_files, read_container_files
 from onboarding.cli.policy.definition_input import load_definition
 from onboarding.cli.policy.evaluate import bind
-from onboarding.cli.policy.explanation import definition_trees, explain, trees_as_dict, trees_as_text
 from onboarding.cli.policy.policy_input import (
     load_policy,
     load_rules,

@@ -25,6 +25,7 @@ from onboarding.application.ports import Inventory
 from onboarding.application.preview import Forecast, forecast
 from onboarding.application.readers.image_definitions import ImageDefinitions
 from onboarding.application.readers.policy_scopes import PolicyScopes
+from onboarding.application.reports.explanation import AUDITED_FIRST
 from onboarding.application.rules import Rules
 from onboarding.cli.command_list import add_action
 from onboarding.cli.environment import add_settings, environment_of
@@ -33,7 +34,6 @@ from onboarding.cli.io import MAX_LIST, BadInput, CommandFailed, Commands, as_js
 from onboarding.cli.operations.preflight import describe_refusal
 from onboarding.cli.output import Form, add_output, write_records
 from onboarding.cli.policy.container_files import add_container_files, read_container_files
-from onboarding.cli.policy.explanation import AUDITED_FIRST
 from onboarding.cli.policy.fleet_reader import FleetMachine, FleetReader, ListedMachine
 from onboarding.cli.policy.policy_input import load_rules, policy_folder, read_vms
 from onboarding.domain.errors import ArmError, as_written

@@ -268,7 +268,14 @@ class Selection(Struct, frozen=True, kw_only=True):
     subscription: str = ""
     resource_group: str = ""
     vm_name: str = ""
+    vm_prefix: str = ""  # what the machine's name begins with
     outcomes: tuple[Outcome, ...] = ()
+
+    def names(self, resource_group: str, vm_name: str) -> bool:
+        """Whether a machine of its subscription is selected; names count in upper or lower case."""
+        name = vm_name.lower()
+        in_group = self.resource_group.lower() in ("", resource_group.lower())
+        return in_group and self.vm_name.lower() in ("", name) and name.startswith(self.vm_prefix.lower())
 
 
 EVERYTHING = Selection()

@@ -7,6 +7,7 @@ the one exception. `tests/e2e/test_commands_without_scans.py` does the same for 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from copy import replace
 from datetime import timedelta
 from typing import Any
 
@@ -67,7 +68,13 @@ SELECTIONS = (
     Selection(resource_group="shop-prod"),
     Selection(resource_group="shop-prod", vm_name="web-01"),
     Selection(subscription=PARTITION, vm_name="web-01"),
+    Selection(resource_group="shop-prod", vm_prefix="web"),
+    Selection(vm_prefix="web"),
 )
+
+
+def _of_one(selection: Selection) -> Selection:
+    return replace(selection, subscription=PARTITION)
 
 
 def _reads_of(selection: Selection) -> dict[str, Read]:
@@ -76,6 +83,8 @@ def _reads_of(selection: Selection) -> dict[str, Read]:
         "LedgerReader.page": lambda t: TableLedger(t).page(selection, most=1),
         "LedgerReader.changes": lambda t: TableLedger(t).changes(PARTITION, selection, TIME),
         "LedgerReader.count": lambda t: TableLedger(t).count(selection),
+        "LedgerReader.attention_page": lambda t: TableLedger(t).attention_page(_of_one(selection), most=1),
+        "LedgerReader.open_page": lambda t: TableLedger(t).open_page(_of_one(selection), most=1),
     }
 
 

@@ -22,7 +22,7 @@ import azure.functions as func
 import function_app
 functions = {f.get_function_name(): f.get_user_function() for f in function_app.app.get_functions()}
 answers = {}
-for name, query in (("get_health", {}), ("get_check", {"image": sys.argv[1]})):
+for name, query in (("get_health_details", {}), ("get_check", {"image": sys.argv[1]})):
     request = func.HttpRequest(method="GET", url="/", params=query, body=b"")
     answer = asyncio.run(functions[name](request))
     answers[name] = [answer.status_code, json.loads(answer.get_body())]
@@ -56,7 +56,7 @@ def ask(app: Path) -> dict[str, tuple[int, dict[str, Any]]]:
     """What the functions answer over HTTP: status and JSON. Whatever is wrong is in the log as well."""
     done = run(app, "-c", ASK, URN)
     assert done.returncode == 0, done.stderr
-    assert all(problem in done.stderr for problem in json.loads(done.stdout)["get_health"][1]["problems"])
+    assert all(problem in done.stderr for problem in json.loads(done.stdout)["get_health_details"][1]["problems"])
     answers: dict[str, tuple[int, dict[str, Any]]] = json.loads(done.stdout)
     return answers
 
@@ -73,7 +73,7 @@ def test_bad_files_beside_the_shipped_ones_are_left_out_and_named(app: Path) -> 
     (catalogue / "twin.yaml").write_bytes((catalogue / "oms-agent-linux.yaml").read_bytes())
     (catalogue / "notes.txt").write_text("no entry")
     answers = ask(app)
-    status, body = answers["get_health"]
+    status, body = answers["get_health_details"]
     assert (status, body["status"]) == (503, "unhealthy")
     *problems, _ = body["problems"]  # the last is of the policy
     places = [re.search(r" \(onboarding/catalog/linux/([^)]*)\); \S", problem) for problem in problems]
@@ -91,7 +91,7 @@ def test_a_shipped_file_that_is_broken_takes_its_policies_alone(app: Path) -> No
         entry.unlink()
     (app / OMS).write_text(broken)
     answers = ask(app)
-    status, body = answers["get_health"]
+    status, body = answers["get_health_details"]
     assert (status, body["policies"]) == (503, [])
     file, _, policy, _ = body["problems"]
     line = (app / OMS).read_text().splitlines().index("os: bsd") + 1
@@ -149,7 +149,7 @@ function_app.worker = Broken()
 functions = {"""
     done = run(app, "-c", ASK.replace("functions = {", broken, 1).replace('("get_check", {"image": sys.argv[1]})', ""))
     assert done.returncode == 0, done.stderr
-    status, body = json.loads(done.stdout)["get_health"]
+    status, body = json.loads(done.stdout)["get_health_details"]
     assert (status, body["status"]) == (503, "unhealthy")
     assert "RuntimeError" in body["problems"][0]
     assert "sesame" not in done.stdout + done.stderr

@@ -23,6 +23,7 @@ from onboarding.application.ports import ScheduledCheck
 from onboarding.azure.storage.ledger.deletions import TRANSACTION, delete
 from onboarding.azure.storage.ledger.ledger_keys import (
     ATTENTION,
+    CURRENT,
     DUE,
     bucket,
     due_key,
@@ -99,6 +100,62 @@ async def rows_of_attention(table: TableClient, partition: str) -> AsyncIterator
     async for found in _indexed(table, Query(ATTENTION, partition)):
         if found.row is not None:
             yield found.row
+
+
+class IndexedRows(Struct, frozen=True):
+    """The rows to which one page of index rows leads."""
+
+    rows: list[Row]
+    following: Mapping[str, str]  # where the next page begins; empty: this is the last
+    read: int  # index rows
+
+
+async def page_of_attention(
+    table: TableClient, partition: str, names: str, following: Mapping[str, str], most: int
+) -> IndexedRows:
+    """The rows that need a person to which one page of index rows leads. The keys of the rows begin with `names`, which
+    ends in "|" or is empty. Raises azure-core's errors."""
+    query = Query(f"{ATTENTION}{CURRENT}{names}" if names else ATTENTION, partition)
+    page = await table.page(query, ("PartitionKey", "RowKey"), following, most)
+    index_rows = [dict(each) for each in page.entities if indexed_key(each["RowKey"])]
+    found: list[Row] = []
+    for some in batched(index_rows, _AT_ONCE, strict=False):
+        found += [each.row for each in await _rows_of(table, list(some)) if each.row is not None]
+    return IndexedRows(found, page.following, len(page.entities))
+
+
+async def page_of_open(table: TableClient, partition: str, following: Mapping[str, str], most: int) -> IndexedRows:
+    """As `page_of_attention`, of the rows that are not final, of all machines. An index row that leads to another
+    moment than the machine's check is left out: another one leads to the machine."""
+    page = await table.page(Query(DUE, partition), ("PartitionKey", "RowKey"), following, most)
+    keys = dict.fromkeys(
+        (machine_key(indexed_key(each["RowKey"])), str(each["RowKey"]).split("|")[1])
+        for each in page.entities
+        if indexed_key(each["RowKey"])
+    )
+    found: list[Row] = []
+    seen: set[str] = set()
+    for some in batched(keys, _AT_ONCE, strict=False):
+        machines = await asyncio.gather(*(_rows_of_machine(table, partition, key) for key, _ in some))
+        for (key, moment), (due, rows) in zip(some, machines, strict=True):
+            if key not in seen and due and bucket(due) == moment:
+                seen.add(key)
+                found += rows
+    return IndexedRows(found, page.following, len(page.entities))
+
+
+async def _rows_of_machine(table: TableClient, partition: str, key: str) -> tuple[datetime | None, list[Row]]:
+    """When the machine's next check is due, and its open rows; `key` is that of its own row."""
+    check: datetime | None = None
+    rows: list[Row] = []
+    async for wire in table.query(Query(key, partition)):
+        found = from_wire(wire)
+        if found["RowKey"] == key:
+            check = MachineRow.from_properties(found).next_attempt_at
+        elif target_in(str(found["RowKey"])) and (row := read_row(found)) is not None and not row.outcome.final:
+            rows.append(row)
+    moments = [each for each in (check, *(row.next_attempt_at for row in rows)) if each is not None]
+    return min(moments, default=None), rows
 
 
 async def write_index_rows(table: TableClient, partition: str, keys: Iterable[str]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from copy import replace
+from datetime import datetime
 from typing import Any
 
 from onboarding.domain.policy_digest import joined
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.row import ENTRY_HASH, Outcome, Row
-from onboarding.domain.reconcile.row_totals import RowKind
+from onboarding.domain.reconcile.row_totals import Activity, RowKind
 from onboarding.logging import logger
 
 _log = logger(__name__)
@@ -37,6 +38,8 @@ SUMMARY_COLUMNS = (
     "ExtensionVersion",
     "Update",
     "ProtectedDigest",
+    "EventId",
+    "DurationMs",
 )
 KIND_COLUMNS = ("RowKey", "VmName", "Policy", "Extension", "Outcome", "ErrorCode", "Cause", "WaitingFor")
 
@@ -81,6 +84,14 @@ def read_summary(entity: Mapping[str, Any]) -> RowSummary | None:
         log = _log.bind(machine=str(entity.get("ResourceId", "")), target=str(entity.get("Extension", "")))
         log.warning("Ignored: the row cannot be read: %r", error)
         return None
+
+
+def count_activity(activity: Activity, entity: Mapping[str, Any], outcome: Outcome) -> None:
+    """Count a row; columns of another type than ours count as empty."""
+    event_time, duration = entity.get("EventTime"), entity.get("DurationMs")
+    time = event_time if isinstance(event_time, datetime) else None
+    ms = duration if isinstance(duration, int) else None
+    activity.add(outcome, str(entity.get("EventId", "")), time, ms)
 
 
 def read_kind(entity: Mapping[str, Any]) -> RowKind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from onboarding.azure.storage.table_entities import from_wire, to_wire, writing
 from onboarding.azure.storage.table_queries import Query
 from onboarding.azure.storage.table_writes import Write
 from onboarding.domain.reconcile.row import Outcome
-from onboarding.domain.reconcile.row_totals import RowKind, Totals
+from onboarding.domain.reconcile.row_totals import Activity, RowKind, Totals
 from onboarding.logging import logger
 
 _log = logger(__name__)
@@ -45,6 +46,7 @@ async def write_totals(table: TableClient, totals: Totals) -> None:
         _log.warning("the totals of %s have too many kinds of rows to be kept: %d", totals.subscription, len(counts))
         chunks = []
     columns: dict[str, Any] = {"At": totals.at, "IndexedAt": totals.indexed_at, "Rows": sum(counts.values())}
+    columns |= _activity_columns(totals.activity)
     columns |= {f"Counts{number}": chunk for number, chunk in enumerate(chunks)}
     keys = {"PartitionKey": totals.subscription.lower(), "RowKey": f"{TOTALS}{totals.day}"}
     write = Write({**keys, **to_wire({name: value for name, value in columns.items() if value is not None})})
@@ -68,7 +70,29 @@ def _totals(partition: str, entity: Mapping[str, Any]) -> Totals:
     at, indexed_at = entity["At"], entity.get("IndexedAt")
     if not isinstance(at, datetime):
         raise ValueError(f"At is {at!r}")
-    return Totals(partition, at, _counts(entity), indexed_at if isinstance(indexed_at, datetime) else None)
+    indexed = indexed_at if isinstance(indexed_at, datetime) else None
+    return Totals(partition, at, _counts(entity), indexed, _activity(entity))
+
+
+def _activity_columns(activity: Activity | None) -> dict[str, Any]:
+    if activity is None:
+        return {}
+    return {
+        "LastEventAt": activity.last_event,
+        "OpenedBy": json.dumps(dict(sorted(activity.opened.items()))),
+        "Durations": json.dumps({str(number): rows for number, rows in sorted(activity.durations.items())}),
+    }
+
+
+def _activity(entity: Mapping[str, Any]) -> Activity | None:
+    """None if a version wrote the entity that does not know these columns."""
+    if "OpenedBy" not in entity:
+        return None
+    last = entity.get("LastEventAt")
+    durations = {int(number): int(rows) for number, rows in json.loads(entity.get("Durations", "{}")).items()}
+    return Activity(
+        last if isinstance(last, datetime) else None, Counter(json.loads(entity["OpenedBy"])), Counter(durations)
+    )
 
 
 def _counts(entity: Mapping[str, Any]) -> Mapping[RowKind, int] | None:

@@ -1,0 +1,101 @@
+"""`python -m bench.programs.page --what cold|warm`: what the page takes over the table of the settings. Prints JSON.
+
+`cold` answers one request in this process, which has loaded nothing before: seconds from the import of the function app
+to the answer. `warm` answers each view and filter ten times: for each, the median of seconds, and the bytes as sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import time
+from typing import Any
+
+PATHS = {
+    "overview": "",
+    "machines": "/machines",
+    "a subscription": "/machines?subscription={subscription}",
+    "a group and a name": "/machines?subscription={subscription}&group={group}&name={name}",
+    "needs a person": "/machines?attention=1",
+    "Undetermined": "/machines?outcome=Undetermined",
+    "Waiting": "/machines?outcome=Waiting&outcome=Requested",
+    "waits for": "/machines?waitingFor=vm-running",
+    "Installed": "/machines?outcome=Installed",
+    "Unsupported": "/machines?outcome=Unsupported",
+    "a cause": "/machines?cause=timeout",
+    "a policy": "/machines?policy=linux-monitoring",
+    "a text": "/machines?text=centos",
+    "a text that no row has": "/machines?text=no-such-text",
+    "CSV": "/machines.csv?outcome=Installed",
+    "a machine": "/machine?id={id}",
+    "causes": "/causes",
+    "holds": "/scopes",
+    "events": "/events",
+    "images": "/images",
+    "policies": "/policies",
+    "migration": "/migration",
+}
+_ROUNDS = 10
+
+
+async def _ask(function: Any, path: str) -> tuple[int, int]:
+    """The status and the size of an answer, as a browser on this machine gets it."""
+    import azure.functions as func
+
+    headers = {"host": "localhost:7071", "accept-encoding": "gzip"}
+    request = func.HttpRequest("GET", f"http://localhost:7071/api/ui{path}", headers=headers, body=b"")
+    answer = await function(request)
+    return answer.status_code, len(answer.get_body())
+
+
+def _function() -> Any:
+    """The page's function, as the host gets it."""
+    os.environ["AZURE_FUNCTIONS_ENVIRONMENT"] = "Development"
+    import function_app
+
+    return next(f for f in function_app.app.get_functions() if f.get_function_name() == "page").get_user_function()
+
+
+def _cold() -> dict[str, Any]:
+    began = time.perf_counter()
+    status, size = asyncio.run(_ask(_function(), ""))
+    return {"seconds": time.perf_counter() - began, "status": status, "bytes": size}
+
+
+async def _warm() -> dict[str, Any]:
+    from bench.programs.fleet import fleet_name
+    from bench.workload import GROUP, subscription_of, vm_path
+    from bench.workload import SUBSCRIPTION as WRITTEN
+
+    function, measured = _function(), {}
+    subscription = subscription_of(0)
+    values = {
+        "subscription": subscription,
+        "group": GROUP,
+        "name": fleet_name(4)[:-1],
+        "id": vm_path(fleet_name(4)).replace(WRITTEN, subscription),
+    }
+    for name, template in PATHS.items():
+        path = template.format(**values)
+        taken, status, size = [], 0, 0
+        await _ask(function, path)
+        for _ in range(_ROUNDS):
+            began = time.perf_counter()
+            status, size = await _ask(function, path)
+            taken.append(time.perf_counter() - began)
+        measured[name] = {"seconds": statistics.median(taken), "status": status, "bytes": size}
+    return measured
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--what", choices=("cold", "warm"), required=True)
+    args = parser.parse_args()
+    print(json.dumps(_cold() if args.what == "cold" else asyncio.run(_warm())))
+
+
+if __name__ == "__main__":
+    main()
