@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from copy import replace
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +109,19 @@ def options() -> Options:
     )
 
 
+async def until_calm(
+    is_calm: Callable[[], Awaitable[bool]], stop_others: Callable[[], None], poll: float = _POLL
+) -> None:
+    """Return when it was calm at some polls in a row, and once more after those were stopped who act at any time: what
+    they did in the last moment has to be answered, too."""
+    calm = 0
+    while calm <= _CALM_ROUNDS:
+        calm = calm + 1 if await is_calm() else 0
+        if calm == _CALM_ROUNDS:
+            stop_others()
+        await asyncio.sleep(poll)
+
+
 class Storm:
     """One storm; `run` returns when it is over."""
 
@@ -193,8 +206,7 @@ class Storm:
             await asyncio.sleep(_WATCH)
 
     async def _until_calm(self, ledger: Ledger, progress: Progress, tasks: Sequence[asyncio.Task[None]]) -> None:
-        calm = 0
-        while calm < _CALM_ROUNDS:
+        async def is_calm() -> bool:
             for task in tasks:
                 if task.done():
                     task.result()
@@ -202,8 +214,9 @@ class Storm:
                 rows = await ledger.rows()
             progress.update(self._scene.created, rows)
             still = all(task.done() for task in tasks) and not self._laptop.grid.in_flight
-            calm = calm + 1 if still and self._is_settled(rows) else 0
-            await asyncio.sleep(_POLL)
+            return still and self._is_settled(rows)
+
+        await until_calm(is_calm, self.others.stop_undoing)
 
     def _is_settled(self, rows: Sequence[Row]) -> bool:
         published = published_outcomes(self._laptop.topic.events)

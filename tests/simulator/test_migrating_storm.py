@@ -20,6 +20,7 @@ from simulator.storm.fleet import make_storm_fleet
 from simulator.storm.gaps import SortedGaps, sort
 from simulator.storm.groups import OLD_WORKSPACE, TAG, WITHOUT_HEARTBEAT, Group, group_of, old_agent
 from simulator.storm.others import Others
+from simulator.storm.storm import until_calm
 from simulator.storm.targets import AMA, IDENTITY, INVENTORY, OMS, RULE, expected
 
 HEARTBEAT = next(each for each in SUBSCRIPTIONS if each != WITHOUT_HEARTBEAT)
@@ -226,3 +227,17 @@ async def test_an_owner_and_a_policy_engine_undo_what_is_done_on_a_few_machines_
     assert sorted(others.engine.written.values()) == [1, 3]
     assert not others.remover.written.keys() & others.engine.written.keys()
     assert others.changes_of_agent == others.remover.written
+
+
+@pytest.mark.parametrize("acts_in_the_last_moment", [False, True])
+async def test_what_others_do_in_the_last_moment_of_a_storm_is_waited_for(acts_in_the_last_moment: bool) -> None:
+    polls: list[bool] = []
+    stopped_after: list[int] = []
+
+    async def is_calm() -> bool:
+        polls.append(not (acts_in_the_last_moment and len(polls) in (4, 5)))
+        return polls[-1]
+
+    await until_calm(is_calm, lambda: stopped_after.append(len(polls)), poll=0)
+    assert stopped_after[0] == 4
+    assert polls == [True] * 4 + ([False] * 2 + [True] * 5 if acts_in_the_last_moment else [True])
