@@ -38,8 +38,8 @@ async def read_final_state(
     pages: Iterable[str] = (),
 ) -> FinalState:
     """Everything that the invariant is checked on. Stops the hosts and Azurite, whose data is in `storage`.
-    `touched` are the VMs whose identities somebody else changed, `migrating` those from which the old agent may go, `pages` what the page
-    showed while a host ran."""
+    `touched` are the VMs whose identities somebody else changed, `migrating` those from which the old agent may go,
+    `pages` what the page showed while a host ran."""
     await hosts.stop()
     async with Ledger(laptop.azurite.connection_string) as ledger:
         rows, machines = await ledger.rows(), await ledger.machines()
