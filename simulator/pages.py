@@ -25,6 +25,20 @@ _MOST_MACHINES, _AT_ONCE = 40, 8
 _TIMEOUT = ClientTimeout(total=60)
 
 
+async def shown_outcomes(host: str) -> dict[str, int] | None:
+    """The rows by outcome, as the overview shows them; None: the host has no page, or it shows an earlier count of the
+    sweep. Raises aiohttp's errors."""
+    async with (
+        ClientSession(timeout=_TIMEOUT) as session,
+        session.get(f"{host}/api/ui/overview.json") as answer,
+    ):
+        if answer.status != 200:
+            return None
+        body = await answer.json()
+    outcomes: dict[str, int] = body["outcomes"]
+    return None if body["total"]["asOf"] or not body["total"]["complete"] else outcomes
+
+
 async def read_pages(host: str) -> dict[str, str]:
     """The views, each to the end of its list, and the pages of some machines, by their addresses; none where the host
     has no page. Raises aiohttp's errors, and ValueError for a page that is an error."""

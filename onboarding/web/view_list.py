@@ -35,7 +35,7 @@ VIEWS: Mapping[str, View] = {
         View("machines", "Machines", "machines", "onboard status"),
         View("machine", "Machine", "machine", "onboard status NAME --history", in_menu=False),
         View("causes", "Causes", "causes", "onboard status --attention"),
-        View("scopes", "Holds", "scopes", "onboard pause --list"),
+        View("scopes", "Scopes", "scopes", "onboard pause --list"),
         View("events", "Events", "events", "onboard sweep --dry-run"),
         View("images", "Images", "images", "onboard status --outcome Undetermined"),
         View("policies", "Policies", "policies", "onboard policy validate"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from simulator.arm import Kind
@@ -32,10 +32,11 @@ async def read_final_state(
     touched: Iterable[str] = (),
     migrating: Container[str] = (),
     pages: Iterable[str] = (),
+    shown: Mapping[str, int] | None = None,
 ) -> FinalState:
     """Everything that the invariant is checked on. Stops the hosts and Azurite, whose data is in `storage`.
     `touched` are the VMs whose identities somebody else changed, `migrating` those from which the old agent may go,
-    `pages` what the page showed while a host ran."""
+    `pages` what the page showed while a host ran, `shown` its numbers."""
     await hosts.stop()
     async with Ledger(laptop.azurite.connection_string) as ledger:
         rows, machines = await ledger.rows(), await ledger.machines()
@@ -69,6 +70,7 @@ async def read_final_state(
             "pages": "\n".join(pages),
         },
         secrets={**laptop.secrets(), **{name.replace("_", " ").lower(): value for name, value in SECRETS.items()}},
+        shown=shown,
     )
 
 

@@ -25,7 +25,7 @@ from simulator.demo.report import WIDTH
 from simulator.demo.scene import Scene
 from simulator.eventgrid import Faults
 from simulator.laptop import SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings
-from simulator.pages import read_pages
+from simulator.pages import read_pages, shown_outcomes
 from simulator.storm.final_state import expected_rows, migrating, read_final_state
 from simulator.storm.fleet import make_storm_fleet
 from simulator.storm.hosts import FAILED, Hosts
@@ -134,7 +134,7 @@ async def storm(
             with progress_for(console, vms, _AGENTS_ROWS + len(OWN[extensions])) as progress:
                 longest = limit or _LIMIT + _EACH[extensions] * vms + _PAUSE * storm_options.pauses
                 await storm_run.run(ledger, progress, longest)
-            pages = await read_pages(hosts.url)
+            pages, shown = await read_pages(hosts.url), await shown_outcomes(hosts.url)
         finally:
             await hosts.stop()
         entities = await ledger.everything()
@@ -148,6 +148,7 @@ async def storm(
             storm_run.others.identities.written,
             migrating(scene.fleet),
             pages.values(),
+            shown,
         )
         findings = judge(final_state)
         return Report(

@@ -57,7 +57,7 @@ READING: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "pause": (("--list",), ("--policy", POLICY, "--reason", "a test")),
     "resume": (("--policy", POLICY), ("--all",)),
 }
-WITHOUT_TABLE = {"check", "compare", "completion", "diagnose", "document", "errors", "extension", "template"}
+WITHOUT_TABLE = {"check", "compare", "completion", "diagnose", "document", "errors", "extension", "open", "template"}
 
 
 @dataclass

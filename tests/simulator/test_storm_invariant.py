@@ -101,6 +101,11 @@ def test_two_correct_extensions_of_one_vm_violate_nothing() -> None:
             "third on web has a row, but no policy wants it there",
         ),
         (
+            {"shown": {"Installed": 1}},
+            "page shows the numbers of the table",
+            "the page shows {'Installed': 1}, and the table has {'Installed': 2}",
+        ),
+        (
             {"outcome_events": [event(FIRST)]},
             "outcome was published",
             f"no event was published for {SECOND} on web: Installed",

@@ -16,12 +16,14 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from simulator.azurite import connection_string
 from simulator.demo.fleet import make_fleet
 from simulator.demo.ledger import Ledger
 from simulator.demo.today import SETTINGS, prepare
 from simulator.host_process import FunctionsHost
 from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings
 from simulator.pages import read_pages
+from tests.adapters.storage.recorded_queries import RecordedQueries, recorded_queries
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]  # a whole fleet comes to rest first
 KEY = "the-key-of-this-test"
@@ -37,6 +39,7 @@ class Site:
     host: FunctionsHost
     ledger: Ledger
     session: aiohttp.ClientSession
+    recorded: RecordedQueries
 
     async def get(self, path: str, **headers: str) -> tuple[int, str]:
         async with self.session.get(self.host.url + path, headers=headers) as answer:
@@ -74,14 +77,25 @@ async def site() -> AsyncIterator[Site]:
             "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:01",
         }
         environment = laptop.host_environment(POLICIES, more)
-        with FunctionsHost(ROOT, environment, arguments=["--enable-auth", "--key", KEY]) as host:
+        upstream = laptop.azurite.endpoints["table"].removesuffix("/devstoreaccount1")
+        with (
+            recorded_queries(upstream) as recorded,
+            FunctionsHost(
+                ROOT, environment | _behind(laptop, recorded), arguments=["--enable-auth", "--key", KEY]
+            ) as host,
+        ):
             await laptop.subscribe(host.event_grid_endpoint(FUNCTION), SUBSCRIPTIONS)
             for member in fleet:
                 laptop.arm.create_vm(member.spec)
-            found = Site(laptop, host, ledger, session)
+            found = Site(laptop, host, ledger, session, recorded)
             await _at_rest(found)
             await found.command("sweep")
             yield found
+
+
+def _behind(laptop: Laptop, recorded: RecordedQueries) -> dict[str, str]:
+    """The storage whose reads are recorded."""
+    return {"AzureWebJobsStorage": connection_string({**laptop.azurite.endpoints, "table": recorded.endpoint})}
 
 
 async def _at_rest(site: Site) -> None:
@@ -113,9 +127,12 @@ async def test_page_command_and_daily_totals_give_the_same_numbers(site: Site) -
     assert page == command["outcomes"] == dict(daily) == dict(rows)
 
 
-async def test_every_page_answers_and_no_secret_is_on_one(site: Site) -> None:
+async def test_every_page_answers_without_a_scan_of_the_table_and_has_no_secret(site: Site) -> None:
+    site.recorded.reads.clear()
     pages = await read_pages(site.host.url)
     assert len(pages) > 20
+    assert site.recorded.reads
+    assert site.recorded.scans == []
     together = "\n".join(pages.values())
     assert [name for name, secret in site.laptop.secrets().items() if secret in together] == []
 
