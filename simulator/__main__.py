@@ -110,6 +110,14 @@ def _arguments() -> argparse.Namespace:
     ):
         storm.add_argument(name, type=int, default=default, metavar="N", help=f"{what} (default: {default})")
     storm.add_argument(
+        "--extensions",
+        type=int,
+        choices=(3, 5),
+        default=3,
+        help="how many extensions a Linux VM may get: the two agents and one of the policy folder's own, or three of "
+        "those (default: 3)",
+    )
+    storm.add_argument(
         "--beside",
         metavar="REF",
         help="a git commit, branch or tag: a host of that version runs at the same time, on the same table and queue",
@@ -122,7 +130,12 @@ def _arguments() -> argparse.Namespace:
         help="how many of several storms run concurrently (default: 1)",
     )
     storm.add_argument("--json", action="store_true", help="print one JSON object; progress goes to standard error")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.command == "storm" and args.extensions != 3 and args.beside is not None:
+        storm.error(
+            "argument --extensions: 5 is not for --beside, because not every version knows what extensions need"
+        )
+    return args
 
 
 def _positive(text: str) -> int:

@@ -135,7 +135,7 @@ COMMANDS: Mapping[str, CommandHelp] = {
     ),
     "policy": CommandHelp(
         "policy",
-        "evaluate, explain, plan, validate, test, import and resume policies",
+        "evaluate, explain, plan, compare, validate, test, import and resume policies",
         ("onboard policy validate", "onboard policy plan --live --against deployed-policies"),
     ),
     "remove": CommandHelp(
@@ -214,6 +214,14 @@ ACTIONS: Mapping[str, CommandHelp] = {
             "onboard policy plan --live --subscription ID --all -o csv",
         ),
     ),
+    "compare": CommandHelp(
+        "azure_policy.compare_decisions",
+        "show where Azure Policy and our policies decide differently, and why",
+        (
+            "az vm list -o json | onboard policy compare initiative.json",
+            "onboard policy compare initiative.json --live --subscription ID -o csv",
+        ),
+    ),
     "validate": CommandHelp(
         "policy.validate",
         "find all errors of policy, extension and definition files",
@@ -225,9 +233,13 @@ ACTIONS: Mapping[str, CommandHelp] = {
         ("onboard policy test", "onboard policy test policies/linux.cases.yaml"),
     ),
     "import": CommandHelp(
-        "policy.import_definition",
+        "azure_policy.import_definition",
         "convert an Azure Policy definition or initiative to policy files",
-        ("az policy definition show -n NAME | onboard policy import - -o new.yaml",),
+        (
+            "az policy definition show -n NAME | onboard policy import - -o new.yaml",
+            "onboard policy import initiative.json -o policies --parameter dcrResourceId=ID",
+            "onboard policy import initiative.json --dry-run --report csv",
+        ),
     ),
     "schema": CommandHelp(
         "policy.schema",

@@ -90,7 +90,7 @@ class Scopes:
         path = _path(target)
         action = _action(target)
         self._check_role(method, action, path, principal)
-        if method == "GET" or target.kind is Kind.PROVIDER_REGISTER:
+        if method in ("GET", "HEAD") or target.kind is Kind.PROVIDER_REGISTER:
             return
         self._check_links(target, path, principal, method, body)
         self._check_state(target, path, method)

@@ -43,6 +43,8 @@ class Surroundings:
             "subscriptionId": subscription,
             "tenantId": self._tenant,
             "displayName": "Simulated subscription",
+            "authorizationSource": "RoleBased",
+            "managedByTenants": [],
             "state": "Disabled" if subscription.lower() in self._scopes.disabled else "Enabled",
             **self._described.get(f"/subscriptions/{subscription}".lower(), {}),
         }

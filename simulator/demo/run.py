@@ -81,7 +81,7 @@ async def _onboard(args: argparse.Namespace, console: Console, policies: Path) -
     today = make_today(args.vms)
     scene = Scene((*make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)), *today), _PATIENCE)
     async with Laptop(CloudOptions(seed=args.seed, faults=_FAULTS, observe=scene.observe)) as laptop:
-        prepare(laptop.arm)
+        prepare(laptop.arm, dict(args.setting))
         assign_shipped_roles(laptop.arm, (*SUBSCRIPTIONS, CROWDED, TODAY))
         console.print(
             "Starting the functions host; Azurite, ARM, Event Grid and an outcome topic are up", highlight=False

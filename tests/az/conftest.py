@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from simulator.arm import ArmSimulator
+from simulator.arm import ArmSimulator, Endpoints
 from simulator.az import PROXIES, az_environment, login_commands
 from simulator.clock import Clock
 from tests.az.recorder import Recorder
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.skipif(not AZ, reason="azure-cli is not there: `make test-az` installs it"))
-            item.add_marker(pytest.mark.timeout(900))
+            item.add_marker(pytest.mark.timeout(1800))
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ async def trap() -> AsyncIterator[Trap]:
     await server.wait_closed()
 
 
-def environment_of(endpoints: Any, home: Path, trap: Trap) -> dict[str, str]:
+def environment_of(endpoints: Endpoints, home: Path, trap: Trap) -> dict[str, str]:
     proxies = dict.fromkeys(PROXIES, trap.url)
     return {"PATH": os.environ["PATH"], "HOME": str(home), **az_environment(endpoints), **proxies}
 

@@ -1,7 +1,7 @@
-"""A proxy before the simulated ARM that writes down what the Azure CLI asks: method, path, query, body, status.
+"""A proxy before the simulated ARM that writes down what the Azure CLI sends: method, path, query, body, status.
 
 The answers are not kept. Addresses that an answer gave (of operations) are written as `{operation}` and `{location}`.
-Repeated polls are one request.
+A request that the CLI repeats until it likes the answer is one, with the last status: how often depends on the machine.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ class CliRequest:
     query: dict[str, str]
     status: int
     body: Any = None
+
+    def repeats(self, other: CliRequest) -> bool:
+        """Whether it is the same reading request as the one before it."""
+        return self.method == "GET" and (self.method, self.path, self.query) == (other.method, other.path, other.query)
 
     def same_question(self, other: CliRequest) -> bool:
         """Whether it asks the same, whatever the body's ids and times."""
@@ -99,8 +103,9 @@ class Recorder:
             sent = CliRequest(request.method, word, {}, answer.status)
         else:
             sent = CliRequest(request.method, request.path, dict(request.query), answer.status, _read(data))
-        if not self.sent or self.sent[-1] != sent:
-            self.sent.append(sent)
+        if self.sent and sent.repeats(self.sent[-1]):
+            self.sent.pop()
+        self.sent.append(sent)
 
 
 def _read(data: bytes) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator.laptop import ROOT
+from simulator.laptop import ROOT, SUBSCRIPTIONS
 from tests.az.conftest import AZ
 
 _PAGE = ROOT / "docs" / "by-hand.md"
@@ -36,6 +37,7 @@ def az_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     file, log = folder / "az.env", folder / "log"
     with log.open("wb") as output:
         command = [sys.executable, "-m", "simulator", "up", "--az", str(file), "--to", "http://127.0.0.1:9"]
+        command += ["--write", str(folder / "local.settings.json")]
         up = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + 60
@@ -74,10 +76,28 @@ def test_a_second_shell_is_signed_in_already_and_nothing_else_changes_in_it(az_f
     assert "Simulated subscription" in done.stdout
 
 
-def test_the_managed_identity_signs_in_too(az_file: Path) -> None:
-    done = shell(f"source {az_file}; az login --identity -o none; az account show --query user.name -o tsv")
-    assert (done.returncode, done.stdout.strip()) == (0, "systemAssignedIdentity"), done.stderr
+def test_onboard_uses_the_login_of_az(az_file: Path, tmp_path: Path) -> None:
+    """Without a managed identity the commands ask `az` for a token, as on a person's laptop."""
+    settings = json.loads(az_file.with_name("local.settings.json").read_text("utf-8"))
+    values = {name: value for name, value in settings["Values"].items() if not name.startswith("IDENTITY_")}
+    mine = tmp_path / "local.settings.json"
+    mine.write_text(json.dumps({"Values": values}), "utf-8")
+    (variables,) = re.findall(r"^az\(\) \{ env (.*) az \"\$@\"; \}$", az_file.read_text("utf-8"), re.MULTILINE)
+    command = f"{sys.executable} -m onboarding extensions -g myResourceGroup -n myVM --settings {mine}"
+    subscription = next(iter(SUBSCRIPTIONS))
+    done = shell(
+        f"source {az_file}; export {variables}; unset IDENTITY_ENDPOINT IDENTITY_HEADER; "
+        f"SSL_CERT_FILE={values['SSL_CERT_FILE']} {command} --subscription {subscription}"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "myVM: VM running, guest agent ready" in done.stdout
 
 
 def test_only_its_owner_reads_the_file_with_the_secret(az_file: Path) -> None:
     assert az_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_managed_identity_signs_in_too(az_file: Path) -> None:
+    """The last test, because it replaces the login."""
+    done = shell(f"source {az_file}; az login --identity -o none; az account show --query user.name -o tsv")
+    assert (done.returncode, done.stdout.strip()) == (0, "systemAssignedIdentity"), done.stderr

@@ -86,7 +86,7 @@ def contains(found: Any, wanted: Any, place: str = "") -> None:
 
 
 async def run_step(cloud: Cloud, step: Step, files: Mapping[str, str]) -> list[CliRequest]:
-    """Run the command, in each form of output if it only reads; returns what its first form sent."""
+    """Run the command, and again for its table, if one is expected; returns what its first form sent."""
     done = await cloud.az(step.line, **files)
     sent = cloud.recorder.take()
     check(step, done)

@@ -46,6 +46,7 @@ class Routes:
         self._surroundings = surroundings
         self._graph = graph
         self._insights = insights
+        self._scopes = scopes
         self._run_commands = RunCommands(platform)
         self._pages = Pages(platform.options.page_size)
         self._routes: dict[Kind, Callable[[Exchange], Answer]] = {
@@ -193,8 +194,10 @@ class Routes:
         return Answer(200, self._surroundings.get_image(exchange.target, exchange.path))
 
     def _put_resource(self, resource_id: str, body: Mapping[str, Any], caller: Caller) -> Operation | None:
-        """Put a resource of a deployment, like its own PUT; an association is there at once."""
+        """Put a resource of a deployment, like its own PUT, with its rights and refusals; an association is there at
+        once."""
         target = read_target("PUT", resource_id)
+        self._scopes.check(target, "PUT", caller.principal, body)
         if target.kind is Kind.VM_PUT:
             return self._write_vm(target, body, caller)[1]
         machine = self._machine(target)

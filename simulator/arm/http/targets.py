@@ -190,6 +190,8 @@ def _pattern(path: str) -> re.Pattern[str]:
 
 _PATTERNS = tuple((type_, _pattern(path), kinds) for type_, path, kinds in _ROUTES)
 
+_NAMESPACES = {found[1].lower() for _, path, _ in _ROUTES if (found := re.search(r"/providers/(Microsoft\.\w+)", path))}
+
 
 def read_target(method: str, path: str) -> Target:
     """The target of a request; its kind is UNKNOWN if it is not simulated. As in ARM, empty parts of a path count as
@@ -214,11 +216,11 @@ def no_such_route(target: Target, method: str, path: str, api_version: str) -> A
     provider = re.search(r"/providers/([^/]+)(?:/([^/]+))?", path, re.IGNORECASE)
     if provider is None:
         return ArmError(404, "NotFound", f"The requested path '{path}' was not found.", gateway=True)
-    if provider[1].lower() != "microsoft.compute":
+    if provider[1].lower() not in _NAMESPACES:
         message = f"The resource namespace '{provider[1]}' is invalid."
         return ArmError(404, "InvalidResourceNamespace", message, gateway=True)
     message = (
-        f"The resource type '{provider[2] or ''}' could not be found in the namespace 'Microsoft.Compute' for api "
+        f"The resource type '{provider[2] or ''}' could not be found in the namespace '{provider[1]}' for api "
         f"version '{api_version}'. The supported api-versions are '{', '.join(supported('virtualMachines'))}'."
     )
     return ArmError(404, "InvalidResourceType", message, gateway=True)

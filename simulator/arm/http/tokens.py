@@ -175,7 +175,8 @@ class IdentityEndpoint:
         resource, client = query.get("resource"), query.get("client_id", "")
         if query.get("api-version") != _API_VERSION or not resource:
             return _refused(400, f"Expected api-version={_API_VERSION} and a resource.")
-        principal = self._options.identities.get(client) if client else self._options.principal_id
+        named = "mi_res_id" in query or "object_id" in query  # ids that the simulated identities do not have
+        principal = self._options.identities.get(client) if client or named else self._options.principal_id
         if principal is None:
             return _refused(400, "Unable to load the proper Managed Identity.")
         self.issued += 1

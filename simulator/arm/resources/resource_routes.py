@@ -98,7 +98,8 @@ class ResourceRoutes:
         return Answer(200, {"value": [body for body in value if fits(body, wanted)]})
 
     def _get_group(self, exchange: Exchange) -> Answer:
-        return Answer(200, self._surroundings.get_group(exchange.target))
+        body = self._surroundings.get_group(exchange.target)
+        return Answer(204) if exchange.caller.method == "HEAD" else Answer(200, body)
 
     def _put_group(self, exchange: Exchange) -> Answer:
         new = self._surroundings.put_group(exchange.target, exchange.body)

@@ -19,7 +19,7 @@ from tests.flow.steps.test_azure_monitor import AMA, FOREIGN, OTHER, SYSTEM, _us
 from tests.flow.world import World
 from tests.reference import parse_entry
 
-AMA_FILE = parse_yaml((files("onboarding") / "catalog" / f"{AMA}.yaml").read_text())
+AMA_FILE = parse_yaml((files("onboarding") / "catalog" / "linux" / f"{AMA}.yaml").read_text())
 
 BOTH = {**_users(FOREIGN, OTHER), **SYSTEM, "type": "SystemAssigned, UserAssigned"}
 

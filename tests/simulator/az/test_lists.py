@@ -65,6 +65,12 @@ async def test_groups_are_listed_by_name_and_by_tag(scene: Scene) -> None:
     ]
 
 
+async def test_whether_a_group_exists_is_answered_without_a_body(scene: Scene) -> None:
+    furnish(scene.arm)
+    assert (await scene.call("HEAD", GROUP)).status == 204
+    assert (await scene.call("HEAD", f"{SCOPE}/resourceGroups/nowhere")).status == 404
+
+
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [

@@ -10,7 +10,7 @@ import pytest
 from simulator.arm.http.errors import ArmError
 from simulator.arm.templates.relaxed_json import read_relaxed_json
 from tests.simulator.arm.test_deployments import DEPLOYMENT, EXTENSION, ended, template
-from tests.simulator.conftest import Scene
+from tests.simulator.conftest import AUDIENCE, Scene
 
 
 async def test_an_update_without_the_image_keeps_it(scene: Scene) -> None:
@@ -85,6 +85,26 @@ async def test_a_deployment_is_listed_with_its_operations(scene: Scene) -> None:
             "resourceName": "web-1/OMSExtension",
         }
         assert operation["properties"]["provisioningState"] == "Succeeded"
+
+
+async def test_a_deployment_needs_the_rights_of_its_resources(scene: Scene) -> None:
+    machine = scene.add()
+    scope = machine.id.partition("/providers/")[0]
+    scene.arm.scopes.grant("narrow", scope, "Microsoft.Resources/deployments/*")
+    header = {"Authorization": f"Bearer {scene.arm.tokens.issue(AUDIENCE, 'narrow').value}"}
+    assert (await scene.call("PUT", DEPLOYMENT, template(EXTENSION), headers=header)).status == 201
+    (detail,) = (await ended(scene))["error"]["details"]
+    assert detail["code"] == "AuthorizationFailed"
+    assert "'Microsoft.Compute/virtualMachines/extensions/write'" in detail["message"]
+    assert not machine.extensions
+
+
+async def test_a_lock_stops_a_deployment_too(scene: Scene) -> None:
+    machine = scene.add()
+    scene.arm.scopes.lock(machine.id)
+    await scene.call("PUT", DEPLOYMENT, template(EXTENSION))
+    (detail,) = (await ended(scene))["error"]["details"]
+    assert detail["code"] == "ScopeLocked"
 
 
 async def test_a_deployment_associates_a_vm(scene: Scene) -> None:

@@ -39,6 +39,7 @@ class IdentityUse(StrEnum):
     """Which identity serves."""
 
     ANY = "any"  # whatever is there
+    SOLE = "sole"  # a user-assigned one that is the machine's only identity; else the one that the policy adds
     ADDED = "added"  # only the one that the policy adds
 
 
@@ -50,7 +51,8 @@ class IdentityNeed(FileMapping, frozen=True):
     use: Annotated[
         IdentityUse,
         Meta(
-            description="Which identity serves: any that is there, or only the one that the policy adds.",
+            description="Which identity serves: any that is there; sole, a user-assigned one without others beside it,"
+            " or else the one that the policy adds; added, only the one that the policy adds.",
             extra={"one": "use", "many": "uses"},
         ),
     ] = IdentityUse.ANY
@@ -70,7 +72,7 @@ class IdentityNeed(FileMapping, frozen=True):
     ] = False
 
     def __post_init__(self) -> None:
-        if self.use is IdentityUse.ADDED and self.add in ("", NONE):
+        if self.use is not IdentityUse.ANY and self.add in ("", NONE):
             raise Refused("add", "the policy uses only the identity that it adds, and adds none", "name one, or system")
         if self.add not in ("", NONE, SYSTEM) and not self.add.startswith(("/subscriptions/", "{")):
             problem = f"{as_written(self.add)} is not an identity"
@@ -177,10 +179,13 @@ def _ids_in(settings: object) -> dict[str, str]:
 
 
 def _in_order(needs: Sequence[IdentityNeed]) -> list[int]:
-    def takes_any(place: int) -> bool:
-        return needs[place].use is IdentityUse.ANY and _of_entry(needs[place]) is not EntryNeed.SYSTEM
+    """Those that insist first: what takes another identity has to see all that the machine will have."""
 
-    return sorted(range(len(needs)), key=takes_any)
+    def takes_others(place: int) -> int:
+        insists = needs[place].use is IdentityUse.ADDED or _of_entry(needs[place]) is EntryNeed.SYSTEM
+        return 0 if insists else 1 if needs[place].use is IdentityUse.SOLE else 2
+
+    return sorted(range(len(needs)), key=takes_others)
 
 
 def _of_entry(need: IdentityNeed) -> EntryNeed:
@@ -205,6 +210,8 @@ def _fit(
         users = {each: identity for each, identity in union.items() if each != SYSTEM}
         chosen = _chosen(users if named and users else union, wanted)
         return Fit(union[chosen], there=chosen in has.names)
+    elif need.use is IdentityUse.SOLE and len(union) == 1 and SYSTEM not in union:
+        return Fit(next(iter(union.values())), there=next(iter(union)) in has.names)
     if wanted in union and wanted:
         return Fit(union[wanted], there=wanted in has.names)
     if need.add in ("", NONE):
