@@ -122,7 +122,9 @@ var noWorkspace = '${subscription().id}/resourceGroups/none/providers/Microsoft.
 var heartbeatWorkspace = split(empty(heartbeatWorkspaceId) ? noWorkspace : heartbeatWorkspaceId, '/')
 var allTags = union(tags, { 'azd-env-name': environmentName })
 var closed = profile == 'private'
-var ownNetwork = closed && (empty(appSubnetId) || empty(endpointSubnetId))
+var ownNetwork = empty(appSubnetId) == empty(endpointSubnetId)
+  ? closed && empty(appSubnetId)
+  : fail('APP_SUBNET_ID and ENDPOINT_SUBNET_ID: name both of your subnets, or neither')
 var secrets = union(
   empty(vaultSettings) ? [] : split(vaultSettings, ','),
   empty(omsWorkspaceKey) ? [] : ['OMS_WORKSPACE_KEY']

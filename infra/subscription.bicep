@@ -79,7 +79,9 @@ var ownRoleId = subscriptionResourceId('Microsoft.Authorization/roleDefinitions'
 
 // Only the topic's own identity may write to a queue behind a firewall, and only a topic's own is that of one that was there.
 var ownIdentity = !empty(eventsQueue)
-var existing = !empty(systemTopicName)
+var existing = empty(systemTopicName) == empty(systemTopicGroup)
+  ? !empty(systemTopicName)
+  : fail('SYSTEM_TOPIC and SYSTEM_TOPIC_GROUP: name the topic with its resource group, or neither')
 
 // Event Grid compares without case. All filters of a list have to match, and together they may have 25 values.
 var inGroups = empty(groups)

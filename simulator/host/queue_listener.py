@@ -42,7 +42,8 @@ class QueueListener:
         self._options = options
         self._invoker = invoker
         self._queue = QueueClient.from_connection_string(connection, name)
-        # What fails in a poison queue stays there, and comes again when its lease ends.
+        # As in the real host: what fails in a poison queue stays there. It comes again when its lease ends, and after
+        # too many tries it is left alone.
         self._poison = (
             None if name.endswith("-poison") else QueueClient.from_connection_string(connection, f"{name}-poison")
         )

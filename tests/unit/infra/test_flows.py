@@ -144,3 +144,30 @@ def test_private_endpoints_are_those_that_the_app_and_people_use() -> None:
         for group in connection["properties"]["groupIds"]
     }
     assert made == {"blob", "queue", "table", "vault", "sites", "topic"}
+
+
+def test_in_a_network_of_the_company_nothing_of_a_network_is_made() -> None:
+    resources = snapshot("private-hub")
+    subnet = "/virtualNetworks/vnet-spoke/subnets"
+    kinds = {each["type"] for each in resources if each["type"].startswith("Microsoft.Network/")}
+    assert kinds == {ENDPOINTS, GROUPS}
+    assert one(resources, "Microsoft.Web/sites")["properties"]["virtualNetworkSubnetId"].endswith(
+        f"{subnet}/onboarding"
+    )
+    endpoints = of_type(resources, ENDPOINTS)
+    assert all(each["properties"]["subnet"]["id"].endswith(f"{subnet}/endpoints") for each in endpoints)
+    zones = of_type(resources, GROUPS)
+    assert len(zones) == len(endpoints) == 4  # blob, queue, table, sites
+    for zone in zones:
+        (config,) = zone["properties"]["privateDnsZoneConfigs"]
+        assert "/resourceGroups/rg-hub'" in config["properties"]["privateDnsZoneId"]
+
+
+def test_a_company_gives_resources_its_own_names() -> None:
+    resources = snapshot("private-hub")
+    for type_, name in {
+        "Microsoft.Resources/resourceGroups": "rg-app-onboarding",
+        "Microsoft.Web/sites": "func-company-onboarding",
+        "Microsoft.Storage/storageAccounts": "stcompanyonboarding",
+    }.items():
+        assert one(resources, type_)["name"] == name

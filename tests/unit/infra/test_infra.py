@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.bicep_compiler import needs_bicep
+from tests.bicep_compiler import BICEP, needs_bicep
 from tests.unit.infra.deployed import (
     INFRA,
     PROFILES,
@@ -70,6 +72,30 @@ def test_the_templates_compile_without_a_warning_and_the_files_on_record_are_cur
         [sys.executable, ROOT / "scripts" / "templates.py"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, "skipped" in done.stdout) == (0, False), done.stdout + done.stderr
+
+
+@needs_bicep
+@pytest.mark.parametrize(
+    ("template", "parameters", "says"),
+    [
+        ("main", "param appSubnetId = '/subscriptions/s'", "name both of your subnets, or neither"),
+        ("main", "param endpointSubnetId = '/subscriptions/s'", "name both of your subnets, or neither"),
+        ("subscription", "param systemTopicName = 'topic'", "name the topic with its resource group, or neither"),
+    ],
+)
+def test_half_of_what_belongs_together_is_refused(tmp_path: Path, template: str, parameters: str, says: str) -> None:
+    copy = shutil.copytree(INFRA, tmp_path / "infra")
+    given = "private-hub" if template == "main" else "subscription-private"
+    complete = (copy / "profiles" / f"{given}.bicepparam").read_text()
+    kept = [line for line in complete.splitlines() if "SubnetId" not in line]
+    file = copy / "profiles" / "half.bicepparam"
+    file.write_text("\n".join([*kept, parameters]))
+    place = ("--subscription-id", "00000000-0000-4000-8000-000000000001", "--location", "westeurope")
+    done = subprocess.run(
+        [str(BICEP), "snapshot", file, "--mode", "overwrite", *place], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert says in done.stdout + done.stderr
 
 
 def test_without_a_compiler_the_check_says_that_it_is_skipped() -> None:
