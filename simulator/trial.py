@@ -52,7 +52,7 @@ async def _try(given: Mapping[str, Any]) -> dict[str, Any]:
         laptop.arm.identities.add_all((spec.identity or {}).get("userAssignedIdentities", {}))
         machine = laptop.arm.create_vm(spec)
         row = await _row(ledger, machine, given["extension"])
-        async with ClientSession() as session, session.get(f"{host.url}/api/health") as answer:
+        async with ClientSession() as session, session.get(f"{host.url}/api/health/details") as answer:
             problems = (await answer.json())["problems"]
         return {
             "row": row.as_json() if row else None,
