@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
+from onboarding.cli.arguments import CommandParser
 from onboarding.cli.command_list import COMMANDS, WITH_ACTIONS, add_command
 from onboarding.cli.environment import restored_environment
 from onboarding.cli.io import CommandFailed
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
     """The arguments of every command. With the words of a command line, only those of the command that they begin with
     are defined, and no other command's module is loaded."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = CommandParser(
         prog="onboard",
         description="Onboard Azure VMs by hand, and see what was done.",
         epilog="`onboard COMMAND --help` shows the options and examples of a command.",

@@ -120,7 +120,9 @@ def _simulated(folder: Path, entry: CatalogueEntry, trial: Trial) -> dict[str, A
         check=False,
     )
     if done.returncode != 0:
-        raise CommandFailed(f"the simulator failed with exit code {done.returncode}: {mask(done.stderr.strip()) or 'it said nothing'}")
+        raise CommandFailed(
+            f"the simulator failed with exit code {done.returncode}: {mask(done.stderr.strip()) or 'it said nothing'}"
+        )
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 

@@ -87,6 +87,30 @@ def test_a_command_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[st
         assert f"invalid choice: '{arguments[-1]}'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["extnsion"], "invalid choice: 'extnsion' (choose from changes, check"),
+        (["extnsion"], "; did you mean extension?"),
+        (["policy", "validat"], "; did you mean validate?"),
+        (["status", "--sort", "nme"], "(choose from name, outcome, time, next, duration); did you mean name?"),
+        (["check", "--imgae", "a:b:c"], "onboard check: error: unknown option --imgae; did you mean --image?"),
+        (["policy", "validate", "--zzz=sesame"], "error: unknown option --zzz; `onboard policy validate --help` shows"),
+        (["pause", "web01"], "onboard pause: error: 'web01' is one too many; `onboard pause --help` shows"),
+        (["--dbug", "status"], "onboard: error: unknown option --dbug; did you mean --debug?"),
+    ],
+)
+def test_an_argument_that_does_not_exist_is_refused_by_its_command_with_what_was_meant(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert says in shown
+    assert "sesame" not in shown
+
+
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
