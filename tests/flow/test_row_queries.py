@@ -284,6 +284,24 @@ def test_a_column_is_shown_where_there_are_several() -> None:
     assert "another-extension-linux" in several
 
 
+def test_on_80_columns_the_extension_is_whole_beside_the_name() -> None:
+    other = row(
+        "connected-01",
+        Outcome.ALREADY_INSTALLED,
+        resource_id=str(VmId(f"{SUBSCRIPTION}2", "rg-data", "connected-01")),
+        resource_group="rg-data",
+        extension="azure-monitor-agent-linux",
+        distribution="oracle",
+        os_version="8.10",
+        reason=LONG,
+        duration_ms=118_432,
+    )
+    lines = [line.split() for line in drawn(EARLY, other, width=80).splitlines()]
+
+    assert lines[:2] == [["VM", "Subscription", "Extension"], ["OS", "Outcome", "Next/end", "(UTC)", "ms"]]
+    assert ["rg-data/connected-01", "…00000002", "azure-monitor-agent-linux"] in lines
+
+
 async def nothing_paused() -> list[str]:
     return []
 

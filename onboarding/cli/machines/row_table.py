@@ -64,17 +64,34 @@ def print_lines(
     if console.width - sum(natural) - _GAP * len(natural) >= least:
         _print_with_column(console, headings, lines, len(headings) - after)
         return
-    indent = 0
-    if sum(natural) + _GAP * (len(natural) - 1) > console.width:
-        indent = _INDENT  # the first cell has a line of its own, and the others follow below it
-    skipped = 1 if indent else 0
-    widths = list(_fitting(natural[skipped:], [row[skipped:] for row in rows], console.width - indent))
+    above = _cells_above(natural, console.width)  # these have a line of their own, and the others follow below it
+    indent = _INDENT if above else 0
+    widths = list(_fitting(natural[above:], [row[above:] for row in rows], console.width - indent))
     for row, reason in zip(rows, [Text(), *(line.reason for line in lines)], strict=True):
-        if indent:
-            console.print(row[0])
-        console.print(Padding(_row(row[skipped:], widths), (0, 0, 0, indent)))
+        if above:
+            console.print(_row(row[:above], natural[:above]) if above > 1 else row[0])
+        console.print(Padding(_row(row[above:], widths), (0, 0, 0, indent)))
         if reason:
             console.print(Padding(reason, (0, 0, 0, _INDENT)))
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _cells_above(natural: Sequence[int], width: int) -> int:
+    """How many cells go to the first of two lines: none if one line has room for all; else as few as leave the others
+    room to be whole; one if none do."""
+    if _total(natural) <= width:
+        return 0
+    return next(
+        (
+            above
+            for above in range(1, len(natural))
+            if _total(natural[:above]) <= width and _total(natural[above:]) <= width - _INDENT
+        ),
+        1,
+    )
 
 
 def _print_with_column(console: Console, headings: Sequence[str], lines: Sequence[Line], at: int) -> None:

@@ -31,7 +31,8 @@ from onboarding.cli.operations.preflight import diagnose_storage
 from onboarding.cli.output import Form, add_output
 from onboarding.cli.times import parse_since
 from onboarding.cli.vm_arguments import add_vm_filter, read_selection, several_named
-from onboarding.domain.errors import StorageError
+from onboarding.domain.errors import StorageError, did_you_mean
+from onboarding.domain.failures.failure_rules import Cause
 from onboarding.domain.reconcile.row import Row
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--policy", action="append", metavar="NAME", help="only what this policy decided")
     parser.add_argument("--extension", action="append", metavar="NAME", help="only this catalogue entry")
     parser.add_argument(
-        "--cause", action="append", metavar="NAME", help="only failures of this cause, see docs/errors.md"
+        "--cause", action="append", type=_cause, metavar="NAME", help="only failures of this cause, see docs/errors.md"
     )
     parser.add_argument(
         "--attention", action="store_true", help="only what needs a person: Failed and Undetermined, found by an index"
@@ -116,6 +117,15 @@ def read_query(args: argparse.Namespace) -> RowQuery:
         order=RowOrder(args.sort) if args.sort else None,
         limit=args.limit,
     )
+
+
+def _cause(name: str) -> str:
+    known = {cause.value for cause in Cause}
+    if name.lower() not in known:
+        close = did_you_mean(known, name)
+        fix = f"did you mean {close}?" if close else "docs/errors.md lists them"
+        raise argparse.ArgumentTypeError(f"{name!r} is no cause; {fix}")
+    return name.lower()
 
 
 def _limit(text: str) -> int:

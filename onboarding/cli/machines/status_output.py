@@ -148,9 +148,10 @@ def write_totals(counted: CountedRows, form: Form, now: datetime) -> None:
             text = f"{number:,} of them only Audited since the machine is older than policy {policy} (existing-machine)"
             print(printable(f"{text}; `onboard enforce {policy}` takes them up, with --dry-run it lists them"))
     if as_of and form in (Form.CSV, Form.TABLE):
-        minutes = max(0, (now - as_of) // timedelta(minutes=1))
+        minutes = (now - as_of) // timedelta(minutes=1)
+        age = f"{minutes:,} min ago" if minutes > 0 else "less than a minute ago"
         to = sys.stdout if form is Form.TABLE else sys.stderr
-        print(f"as the sweep counted them {minutes:,} min ago; --exact counts them now", file=to)
+        print(f"as the sweep counted them {age}; --exact counts them now", file=to)
 
 
 class HistoryWriter:

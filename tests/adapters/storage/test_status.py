@@ -157,7 +157,7 @@ def test_what_needs_a_person_is_shown_alone(status: Status) -> None:
     code, out, _ = status("--attention", "-o", "jsonl")
     assert (code, [row["VmName"] for row in objects(out)]) == (0, ["web-02"])
     assert status("--attention", "--subscription", WAITING.subscription)[0] == 1
-    assert [row["VmName"] for row in objects(status("--cause", "none", "-o", "jsonl")[1])] == []
+    assert [row["VmName"] for row in objects(status("--cause", "timeout", "-o", "jsonl")[1])] == []
 
 
 def test_many_rows_are_shown_a_page_at_a_time() -> None:
@@ -399,6 +399,8 @@ def test_options_that_do_not_fit_each_other_are_refused(status: Status, argument
         (["--limit", "0"], "'0' is not a number of rows"),
         (["--watch", "0.1"], "'0.1' is not a number of seconds"),
         (["--sort", "size"], "invalid choice: 'size'"),
+        (["--cause", "time-out"], "'time-out' is no cause; did you mean timeout?"),
+        (["--cause", "x"], "'x' is no cause; docs/errors.md lists them"),
     ],
 )
 def test_a_value_that_is_no_time_or_number_is_named(
