@@ -107,7 +107,8 @@ def _new_entry(args: argparse.Namespace, body: _Installed) -> NewEntry:
         raise BadInput("", f"the {'type' if publisher else 'publisher'} of the extension is not given", _GIVE)
     system = args.os or next((each for each in ("linux", "windows") if each in f"{publisher}.{type_}".lower()), "")
     if not system:
-        raise BadInput("--os", f"the type {as_written(type_)} does not say for which operating system it is", "give it")
+        problem = f"the type {as_written(type_)} does not say for which operating system it is"
+        raise BadInput("--os", problem, "add --os linux or --os windows")
     version = ".".join((args.version or body.version).split(".")[:2])
     return NewEntry(
         name=args.name or _name_of(type_),
@@ -125,8 +126,8 @@ def _new_entry(args: argparse.Namespace, body: _Installed) -> NewEntry:
 
 
 def _name_of(type_: str) -> str:
-    """`InventoryLinuxAgent` as `inventory-linux-agent`."""
-    words = re.sub(r"(?<=[A-Za-z0-9])(?=[A-Z][a-z])", "-", type_)
+    """`InventoryLinuxAgent` as `inventory-linux-agent`, and `JsonADDomain` as `json-ad-domain`."""
+    words = re.sub(r"(?<=[A-Za-z0-9])(?=[A-Z][a-z])|(?<=[a-z0-9])(?=[A-Z]{2,}(?:[A-Z][a-z]|$))", "-", type_)
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 

@@ -181,11 +181,31 @@ def test_the_text_can_be_printed_and_written_elsewhere(here: Path, capsys: pytes
 
 
 @pytest.mark.parametrize(
+    ("type_", "name"),
+    [
+        ("JsonADDomainExtension", "json-ad-domain-extension"),
+        ("SqlIaaSAgent", "sql-iaas-agent"),
+        ("ElasticAgent.linux", "elastic-agent-linux"),
+        ("AADLoginForWindows", "aad-login-for-windows"),
+        ("PowershellDSC", "powershell-dsc"),
+        ("DSC", "dsc"),
+        ("VMAccessAgent", "vm-access-agent"),
+    ],
+)
+def test_the_name_has_the_words_of_the_type(type_: str, name: str, here: Path) -> None:
+    assert main(["extension", "new", "--publisher", "A", "--type", type_, "--os", "windows"]) == 0
+    assert [path.stem for path in (here / "policies/extensions").iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ([], "the publisher of the extension is not given; give --publisher and --type, or an extension"),
         (["--publisher", "A.B"], "the type of the extension is not given; "),
-        (["--publisher", "A.B", "--type", "C"], "the type 'C' does not say for which operating system it is (--os)"),
+        (
+            ["--publisher", "A.B", "--type", "C"],
+            "the type 'C' does not say for which operating system it is (--os); add --os",
+        ),
         (["--publisher", "A", "--type", "CLinux", "--name", "A b"], "'A b' is not the name of an extension (name); "),
         (["--publisher", "A", "--type", "CLinux", "--version", "one"], "'one' is not a version (version); write"),
         (["--publisher", "A", "--type", "CLinux", "--setting", "x"], "'x' has no value (--setting); write it as NAME"),
