@@ -43,7 +43,7 @@ _COLOURS = {
 _SENTENCES = {
     FailureClass.TRANSIENT: "automatic (transient)",
     FailureClass.WAITING: "automatic, when the reason is gone (waiting)",
-    FailureClass.PERMANENT: "does not help (permanent)",
+    FailureClass.PERMANENT: "not automatic (permanent)",
     FailureClass.ALREADY_DONE: "not needed (already done)",
 }
 _NO_FAILURE = "nothing failed: the input reports no failure"
