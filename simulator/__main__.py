@@ -55,7 +55,13 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m simulator", description="Azure on a laptop.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     demo = commands.add_parser("demo", help="onboard a simulated fleet and check every row of the table")
-    demo.add_argument("--vms", type=_positive, default=40, metavar="N", help="size of the fleet (default: 40)")
+    demo.add_argument(
+        "--vms",
+        type=_positive,
+        default=40,
+        metavar="N",
+        help="size of the fleet, beside 10 or more VMs for the Azure Monitor Agent (default: 40)",
+    )
     demo.add_argument("--seed", type=int, default=1, metavar="N", help="the seed that decides the fleet (default: 1)")
     demo.add_argument("--json", action="store_true", help="print one JSON object; progress goes to standard error")
     demo.add_argument("--policies", metavar="FOLDER", help="onboard the fleet by policies of your own")

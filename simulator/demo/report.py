@@ -132,7 +132,7 @@ def _image(row: Row) -> str:
 def _reason(row: Row, width: int, policy: str) -> str:
     """The policy, the handler's exit code and the reason, without the image's name, which has its own column."""
     code = row.text("ErrorCode")
-    text = f"{code}: {row.text('Reason')}" if code.isdecimal() else row.text("Reason")
+    text = f"exit code {code}: {row.text('Reason')}" if code.isdecimal() else row.text("Reason")
     if added := [step["step"] for step in row.steps if step.get("ours") and step["step"] != "extension"]:
         text = f"added {' and '.join(added)}; {text}"
     text = f"{policy}: {text}" if policy else text
