@@ -233,15 +233,17 @@ def _print_previews(found: list[_Line], form: Form) -> None:
         records = (line.as_dict(nested=form is not Form.CSV) for line in found)
         write_records(_lines(form), _Line._fields, records)
         return
-    from onboarding.cli.console import open_console, plain_table
+    from onboarding.cli.console import open_console
     from onboarding.cli.console import printable as as_text
+    from onboarding.cli.machines.row_table import Line, print_lines
 
-    table = plain_table("VM", "Extension", "Would", "Because")
+    lines = []
     for line in found:
         written = in_words(line.steps) if line.would not in ("leave", "wait") else ""
         would = f"{line.would} ({written})" if written and "(" not in line.would else line.would
-        table.add_row(as_text(line.vm), line.extension, as_text(would), as_text(line.because))
-    open_console().print(table)
+        cells = [as_text(line.vm), as_text(line.extension), as_text(would)]
+        lines.append(Line(cells, as_text(line.because)))
+    print_lines(open_console(), ("VM", "Extension", "Would"), lines)
 
 
 def _is_fine(preview: Preview) -> bool:

@@ -87,6 +87,16 @@ async def test_a_dry_run_shows_what_would_be_done(world: World, capsys: pytest.C
     assert not world.ledger.rows
 
 
+async def test_the_reason_of_a_dry_run_is_whole_below_a_long_name(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "web-" + 60 * "x"
+    assert await installed(world, "--dry-run", vms=(world.add(name),)) == 0
+    _, line, reason = capsys.readouterr().out.splitlines()
+    assert line.split() == [name, "oms-agent-linux", "install"]
+    assert reason.strip() == "policy linux-monitoring selects it, and the OS supports it"
+
+
 async def test_the_equivalent_az_command_is_that_of_the_document(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
