@@ -16,6 +16,9 @@ python := $(bin)/python
 python_ready := .venv/.ready
 azurite_ready := node_modules/.ready
 pip := $(python) -m pip --quiet --quiet --disable-pip-version-check --no-input
+# The newest Azure CLI when its requests were last recorded; `make test-az AZ_VERSION=…` tries another.
+AZ_VERSION ?= 2.91.0
+az_ready := .venv-az/.ready-$(AZ_VERSION)
 pip_compile := CUSTOM_COMPILE_COMMAND="make lock" $(bin)/pip-compile --quiet --allow-unsafe --generate-hashes \
 	--strip-extras --no-emit-find-links --no-emit-index-url --no-emit-options --no-emit-trusted-host
 
@@ -51,6 +54,10 @@ bench: setup ## Compare the product with baselines, and write docs/performance.m
 test: setup ## Run the tests in several processes, each file in one of them (ARGS="-k name tests/unit")
 	@$(python) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
+.PHONY: test-az
+test-az: setup $(az_ready) ## Let the Azure CLI itself work against the simulator (ARGS="-k tour"; AZ_RECORD=1 records its requests)
+	@AZ=$(CURDIR)/.venv-az/bin/az $(python) -m pytest tests/az $(ARGS)
+
 .PHONY: coverage
 coverage: setup ## Run the unit and flow tests, and fail if they take too few branches of the domain
 	@rm -f .coverage .coverage.*
@@ -66,11 +73,20 @@ check: $(python_ready) ## Check format, lint, types, layers, and settings that A
 	@$(bin)/mypy
 	@$(bin)/lint-imports --no-logo
 	@$(bin)/azure-functions-doctor doctor --profile deploy
+	@$(python) scripts/templates.py
 
 .PHONY: format
 format: $(python_ready) ## Format the code, and fix what the linter can fix
 	@$(bin)/ruff format .
 	@$(bin)/ruff check --fix .
+
+.PHONY: templates
+templates: $(python_ready) ## Format the templates in infra/, and write what they deploy to infra/compiled and infra/profiles
+	@$(python) scripts/templates.py --write
+
+.PHONY: checkov
+checkov: $(python_ready) ## Compare checkov's findings in what infra/ deploys with those that infra/checkov.yaml explains
+	@$(python) scripts/scan.py
 
 .PHONY: lock
 lock: $(python_ready) ## Compile the requirements; valid pins stay (ARGS=--upgrade renews them)
@@ -80,7 +96,7 @@ lock: $(python_ready) ## Compile the requirements; valid pins stay (ARGS=--upgra
 
 .PHONY: clean
 clean: ## Remove all files that setup, tests and runs have made
-	@rm -rf .venv node_modules .azurite .run dist *.egg-info .coverage .coverage.* .hypothesis .*_cache
+	@rm -rf .venv .venv-az node_modules .azurite .run dist *.egg-info .coverage .coverage.* .hypothesis .*_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(python_ready): requirements.txt requirements-dev.txt pyproject.toml
@@ -92,6 +108,12 @@ $(python_ready): requirements.txt requirements-dev.txt pyproject.toml
 	@echo "Installing the pinned Python packages into .venv"
 	@$(pip) install --require-hashes -r requirements.txt -r requirements-dev.txt
 	@$(pip) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(az_ready):
+	@echo "Installing azure-cli $(AZ_VERSION) into .venv-az, which takes some minutes and 0.7 GB"
+	@"$$(scripts/find-python)" -m venv --clear .venv-az
+	@.venv-az/bin/python -m pip --quiet --quiet --disable-pip-version-check --no-input install azure-cli==$(AZ_VERSION)
 	@touch $@
 
 $(azurite_ready): package.json package-lock.json .npmrc

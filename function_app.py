@@ -21,7 +21,7 @@ from onboarding.concurrency import EVENT_S, deadline
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.masking import cut, mask
 from onboarding.logging import configure, logger
-from onboarding.settings import QUEUE, storage_connection, sweep_schedule
+from onboarding.settings import QUEUE, events_queue, storage_connection, sweep_schedule
 
 _PAGE_S = 100.0  # for one request of the page: the host gives a request 230 s, and a retry reads and writes 50 machines
 
@@ -36,6 +36,10 @@ logging.getLogger("azure").setLevel(logging.WARNING)
 @app.event_grid_trigger(arg_name="event")
 async def on_resource_event(event: str) -> None:
     """Raw JSON in either schema. Returns nothing: a value would fail the invocation after the work was done."""
+    await _handle(event)
+
+
+async def _handle(event: str) -> None:
     notification = notifications.parse(event, datetime.now(UTC))
     if isinstance(notification, notifications.Ignored):
         _log.debug("Ignored: %s", notification.reason)
@@ -56,6 +60,24 @@ async def on_deferral(message: func.QueueMessage) -> None:
         return
     with deadline(EVENT_S):
         await worker.application.dispatcher.handle_message(request)
+
+
+async def on_queued_event(message: func.QueueMessage) -> None:
+    """An event that Event Grid sent to the storage queue, because it cannot reach an app without a public address."""
+    from onboarding.application.transport.queued_events import QueuedEvents  # here, because few apps have the queue
+
+    events = QueuedEvents(_handle, worker.event_store, lambda: datetime.now(UTC))
+    await events.take(message.get_body().decode())
+
+
+if _events_queue := events_queue(os.environ):
+    _connection = storage_connection(os.environ)
+    app.queue_trigger(arg_name="message", queue_name=_events_queue, connection=_connection)(on_queued_event)
+
+    @app.queue_trigger(arg_name="message", queue_name=f"{_events_queue}-poison", connection=_connection)
+    async def on_poisoned_event(message: func.QueueMessage) -> None:
+        """A message that the host gave up, since it could not even be put back. It gets a new start."""
+        await on_queued_event(message)
 
 
 @app.timer_trigger(arg_name="timer", schedule=sweep_schedule(os.environ))

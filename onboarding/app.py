@@ -44,7 +44,7 @@ from onboarding.domain.policy.policy import Effect, Policy, PolicySet
 from onboarding.domain.policy.routing import routes
 from onboarding.domain.policy.step_needs import step_needs
 from onboarding.loading.package_data import reference_data
-from onboarding.loading.policy_folder import load_catalogue_of, load_overrides, load_policies
+from onboarding.loading.policy_folder import load_overrides, load_policies, load_used_catalogue
 from onboarding.logging import logger
 from onboarding.settings import Settings, Storage, read_settings
 
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from onboarding.application.operator_requests import OperatorRequests
     from onboarding.application.pause_requests import PauseRequests
     from onboarding.application.sweep.sweeper import Sweeper
+    from onboarding.application.transport.queued_events import EventStore
     from onboarding.azure.arm.arm_requests import ArmRequests
     from onboarding.azure.http_connections import Connections
     from onboarding.azure.storage.storage_requests import StorageRequests
@@ -70,6 +71,8 @@ class Configuration(Struct, frozen=True):
     rules: Rules
     problems: tuple[str, ...]
     """What is wrong with settings and files, each with its fix; empty: nothing is."""
+    notices: tuple[str, ...] = ()
+    """What is no problem and may surprise: shipped extensions that are replaced by the user's own."""
 
 
 class Application:
@@ -134,14 +137,14 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
     """Read settings, catalogue and policies; a file that cannot be used is left out and named."""
     settings = read_settings(environment)
     folder = Path(settings.policies)
-    catalogue = load_catalogue_of(folder)
+    catalogue = load_used_catalogue(folder)
     policies, problems = load_policies(folder, catalogue.entries, catalogue.unusable)
     overrides, override_problems = load_overrides(folder)
     active = policies.with_settings(environment)
     rules = Rules(active, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
     of_settings = (*_none_active(active), *_setting_problems(rules))
     found = (*settings.problems, *catalogue.problems, *problems, *override_problems, *of_settings)
-    return Configuration(settings, rules, found)
+    return Configuration(settings, rules, found, catalogue.notices)
 
 
 def connect(configuration: Configuration) -> Application:
@@ -154,6 +157,21 @@ def connect(configuration: Configuration) -> Application:
 def assemble(ports: Ports, configuration: Configuration) -> Application:
     """The application over the given ports."""
     return Application(ports, configuration.rules, Budget.of(configuration.settings))
+
+
+def connect_event_store(configuration: Configuration) -> EventStore:
+    """Where events of the queue are kept that could not be handled. Raises StorageError if the settings name no storage
+    account."""
+    from onboarding.azure.http_connections import Connections
+    from onboarding.azure.identity import credential
+    from onboarding.azure.storage.storage_clients import event_store
+
+    settings = configuration.settings
+    storage = _account(settings)
+    identity = None
+    if storage.connection_string is None:
+        identity = credential(settings.cloud, storage.client_id, settings.values)
+    return event_store(storage, settings.events_queue, identity, Connections())
 
 
 @asynccontextmanager
@@ -411,6 +429,7 @@ class Worker:
         self._environment = environment
         self._configuration: Configuration | None = None
         self._application: Application | None = None
+        self._event_store: EventStore | None = None
 
     @property
     def configuration(self) -> Configuration:
@@ -425,6 +444,12 @@ class Worker:
             with _collector_off():
                 self._application = connect(self.configuration)
         return self._application
+
+    def event_store(self) -> EventStore:
+        """Made by the first event of the queue that fails."""
+        if self._event_store is None:
+            self._event_store = connect_event_store(self.configuration)
+        return self._event_store
 
 
 worker = Worker(os.environ)
@@ -471,12 +496,14 @@ def _setting_problems(rules: Rules) -> list[str]:
 def _log_configuration(configuration: Configuration) -> None:
     for problem in configuration.problems:
         _log.error("configuration: %s", problem)
+    for notice in configuration.notices:
+        _log.info("%s", notice)
     for policy in configuration.rules.policies.policies:
         if policy.inactive:
             _log.info("%s", policy.off)
     for entry in _in_use(configuration.rules):
         if entry.retired:
-            _log.warning("%s; it can still be installed, without support", entry.retired)
+            _log.warning("%s; after that day it is installed all the same, without support", entry.retired)
 
 
 def _in_use(rules: Rules) -> list[CatalogueEntry]:

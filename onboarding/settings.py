@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct, ValidationError, convert, field
 
 from onboarding.domain.catalog.extension_settings import UNRESOLVED_FIX, UNRESOLVED_WHY
+from onboarding.domain.catalog.protected_settings import DIGEST_KEY, SHORTEST_KEY
 from onboarding.domain.catalog.setting_templates import is_unresolved
 from onboarding.domain.errors import ConfigurationError, known_names
 from onboarding.domain.reconcile.drift import GRACE_PERIOD
@@ -24,13 +25,20 @@ from onboarding.logging import FORM, FORMS
 HISTORY_DAYS = 90
 TABLE = "onboarding"
 QUEUE = "deferrals"
+DEAD_LETTERS = "dead-letters"  # the container of undeliverable events
 
 # The settings that this module and the functions host read. Policies may use settings of any other name.
 _OWN_NAMES = re.compile(
-    r"AZURE_\w+|ARM_ENDPOINT|LOG_ANALYTICS_ENDPOINT|OUTCOME_TOPIC_\w+|SWEEP_\w+|HISTORY_DAYS|(?:ONBOARDING|AzureWebJobs|APPLICATIONINSIGHTS)_?\w+"
+    r"AZURE_\w+|ARM_ENDPOINT|LOG_ANALYTICS_ENDPOINT|OUTCOME_TOPIC_\w+|SWEEP_\w+|HISTORY_DAYS|EVENTS_QUEUE|(?:ONBOARDING|AzureWebJobs|APPLICATIONINSIGHTS)_?\w+"
 )
 # Other environment variables with secrets. They are masked everywhere: an error text of any library may hold them.
-_SECRET_NAMES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET")
+_SECRET_NAMES = (
+    DIGEST_KEY,
+    "AZURE_CLIENT_SECRET",
+    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+    "IDENTITY_HEADER",
+    "MSI_SECRET",
+)
 _NAMES_WITH_SECRETS = re.compile(r"(?:https?|all)_proxy|AzureWebJobs\w+|ONBOARDING_STORAGE", re.IGNORECASE)
 
 
@@ -107,6 +115,9 @@ class Storage(Struct, frozen=True):
     """The URL of the table service; empty with a connection string, or if the account is not set."""
     queue_endpoint: str = ""
     """The URL of the queue service, likewise."""
+    blob_endpoint: str = ""
+    """The URL of the blob service, likewise; empty too where the settings have none, as events by a queue alone need
+    it."""
     client_id: str = ""
     """The client id of the user-assigned identity for storage; empty: the system-assigned identity."""
 
@@ -180,6 +191,32 @@ class Period(Duration):
             raise ConfigurationError("", "the value is not a duration", error.fix) from None
 
 
+class QueueName(str):
+    """The name of a storage queue."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_file(cls, text: str) -> Self:
+        if not re.fullmatch("(?=.{3,56}$)[a-z0-9]+(-[a-z0-9]+)*", text):  # `-poison` is added to it
+            fix = "write lower-case letters, digits and single hyphens, such as events"
+            raise ConfigurationError("", "the value is not the name of a queue", fix)
+        return cls(text)
+
+
+class DigestKey(str):
+    """A key that is long enough."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_file(cls, text: str) -> Self:
+        if len(text.strip()) < SHORTEST_KEY:
+            problem = f"the key has fewer than {SHORTEST_KEY} characters, so changed secrets are not recognised"
+            raise ConfigurationError("", problem, "write a long random text, such as that of `openssl rand -hex 32`")
+        return cls(text)
+
+
 class LogForm(str):
     """A form of log lines."""
 
@@ -230,12 +267,18 @@ class AppSettings(Struct, frozen=True, kw_only=True):
     sweep_grace_period: Annotated[
         Period, Meta(description="how long events and scheduled checks have before the sweep does their work")
     ] = field(default=Period(GRACE_PERIOD.total_seconds()), name="SWEEP_PATIENCE")
+    events_queue: Annotated[
+        QueueName | None, Meta(description="the storage queue that events come by, instead of Event Grid's deliveries")
+    ] = field(default=None, name="EVENTS_QUEUE")
     history_days: Annotated[
         Days, Meta(description="how long history is kept, and the rows of machines that are gone")
     ] = field(default=Days(HISTORY_DAYS), name="HISTORY_DAYS")
     log_form: Annotated[LogForm | None, Meta(description="the form of log lines")] = field(default=None, name=FORM)
     topic_endpoint: Annotated[HttpsUrl | None, Meta(description="Event Grid topic for outcome events")] = field(
         default=None, name="OUTCOME_TOPIC_ENDPOINT"
+    )
+    digest_key: Annotated[DigestKey | None, Meta(description="the key by which changed secrets are recognised")] = (
+        field(default=None, name=DIGEST_KEY)
     )
     topic_key: Annotated[str, Meta(description="the topic's key, if the identity may not publish")] = field(
         default="", name="OUTCOME_TOPIC_KEY"
@@ -254,6 +297,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Empty: the system-assigned identity."""
     storage: Storage
     policies: str
+    events_queue: str
+    """Empty: events come by Event Grid's deliveries."""
     topic_endpoint: str
     """Empty: outcome events are not published."""
     topic_key: Secret | None
@@ -284,6 +329,16 @@ def sweep_schedule(environment: Mapping[str, str]) -> str:
     return schedule if schedule and not is_unresolved(schedule) else AppSettings().sweep_schedule
 
 
+def events_queue(environment: Mapping[str, str]) -> str:
+    """The queue of the events' trigger; empty: there is no such trigger. A bad name counts as not set, as in
+    `read_settings`."""
+    name = environment.get("EVENTS_QUEUE", "")
+    try:
+        return QueueName.from_file(name) if name else ""
+    except ConfigurationError:
+        return ""
+
+
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read and check the app settings."""
     _remember_secrets(environment)
@@ -292,15 +347,21 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     usable = {name: value for name, value in environment.items() if name not in unresolved}
     given = _app_settings(usable, problems)
     cloud, storage = CLOUDS[given.cloud], storage_connection(environment)
+    # If the setting is an unresolved reference, no account is used: falling back to another one would be worse.
+    unnamed = _names_connection(storage, unresolved)
+    account = Storage() if unnamed else _storage(storage, usable, cloud, problems)
+    if given.events_queue and account.table_endpoint and not account.blob_endpoint:
+        fix = "set it, so that undeliverable events can be stored, or remove EVENTS_QUEUE"
+        problems.append(_problem(f"{storage}__blobServiceUri", "missing blob endpoint", fix))
     return Settings(
         cloud=cloud,
         arm_endpoint=given.arm_endpoint or cloud.arm_endpoint,
         logs_endpoint=given.logs_endpoint or cloud.logs_endpoint,
         client_id=given.client_id,
-        # If the setting is an unresolved reference, no account is used: falling back to another one would be worse.
-        storage=Storage() if _names_connection(storage, unresolved) else _storage(storage, usable, cloud, problems),
+        storage=account,
         # An unresolved reference is kept as the folder's name: there is no such folder, so no other policies are used.
         policies=environment.get("ONBOARDING_POLICIES") or given.policies,
+        events_queue=given.events_queue or "",
         topic_endpoint=given.topic_endpoint or "",
         topic_key=Secret(given.topic_key) if given.topic_key else None,
         sweep_requests=given.sweep_requests,
@@ -357,7 +418,15 @@ def _storage(name: str, environment: Mapping[str, str], cloud: Cloud, problems: 
             except ConfigurationError as error:
                 problems.append(_problem(f"{name}__{service}ServiceUri", error.problem, error.fix))
     client_id = environment.get(f"{name}__clientId") or environment.get("AZURE_CLIENT_ID", "")
-    return Storage(table_endpoint=endpoints["table"], queue_endpoint=endpoints["queue"], client_id=client_id)
+    blobs = environment.get(f"{name}__blobServiceUri") or (
+        f"https://{account}.blob.{cloud.storage_suffix}" if account else ""
+    )
+    return Storage(
+        table_endpoint=endpoints["table"],
+        queue_endpoint=endpoints["queue"],
+        blob_endpoint=blobs,
+        client_id=client_id,
+    )
 
 
 def _storage_by_key(name: str, connection: str, problems: list[str]) -> Storage:

@@ -2,7 +2,8 @@
 
 The packages are those of requirements.txt, for Linux x86-64 whatever this machine is. The byte code is not checked
 against its source: in Azure the package is read-only and its files get new dates, so checked byte code would count as
-stale and be compiled again at each start. The same sources make the same zip.
+stale and be compiled again at each start. The same sources make the same zip. Beside it are its SHA-256 and a bill of
+materials.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ import platform
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import bill_of_materials
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOYED = ("function_app.py", "host.json", "requirements.txt", "onboarding", "policies")
@@ -58,8 +62,16 @@ def build(project: Path, site_packages: Path | None, output: Path) -> dict[str, 
         output.parent.mkdir(parents=True, exist_ok=True)
         _zip(folder, files, output)
     content = output.read_bytes()
-    built = {"package": _near(output), "bytes": len(content), "files": len(files)}
-    return {**built, "sha256": hashlib.sha256(content).hexdigest(), **loaded}
+    sha256 = hashlib.sha256(content).hexdigest()
+    output.with_suffix(".zip.sha256").write_text(f"{sha256}  {output.name}\n", "utf-8")
+    bill = bill_of_materials.write(output, sha256, _version(project))
+    built = {"package": _near(output), "bytes": len(content), "files": len(files), "bill": _near(bill)}
+    return {**built, "sha256": sha256, **loaded}
+
+
+def _version(project: Path) -> str:
+    with (project / "pyproject.toml").open("rb") as file:
+        return str(tomllib.load(file)["project"]["version"])
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -137,6 +149,7 @@ def main() -> int:
         print(json.dumps(built))
         return 0
     print(f"{built['package']}: {built['bytes'] / 1e6:.1f} MB, {built['files']:,} files, sha256 {built['sha256']}")
+    print(f"bill of materials: {built['bill']}")
     if "functions" in built:
         print(f"loads with its own packages in {built['seconds']:.2f} s: {', '.join(built['functions'])}")
     else:

@@ -1,4 +1,5 @@
-"""`python -m simulator`: the simulated Azure on a laptop: `demo` and `storm` with a functions host, `up` without one.
+"""`python -m simulator`: the simulated Azure on a laptop: `demo`, `storm` and `trial` with a functions host, `up`
+without one.
 
 Ctrl-C and SIGTERM end a command in order: the processes that it started end first.
 """
@@ -38,6 +39,8 @@ def _run(args: argparse.Namespace) -> int:
         from simulator.demo.run import run
     elif args.command == "storm":
         from simulator.storm.run import run
+    elif args.command == "trial":
+        from simulator.trial import run
     else:
         from simulator.up import run
     return run(args)
@@ -68,10 +71,20 @@ def _arguments() -> argparse.Namespace:
     demo.add_argument("--keep", action="store_true", help="leave everything running, and print how to send an event")
     up = commands.add_parser("up", help="start Azurite, ARM and Event Grid for your own host, such as func start")
     up.add_argument("--to", default="http://localhost:7071", metavar="URL", help="the host (default: %(default)s)")
+    up.add_argument(
+        "--policies",
+        default="policies",
+        metavar="FOLDER",
+        help="the host's policy folder: the extensions of its extensions/ exist in the cloud (default: %(default)s)",
+    )
     up.add_argument("--schema", choices=("eventgrid", "cloudevents"), default="eventgrid", help="schema of the events")
     up.add_argument("--vms", type=_positive, default=0, metavar="N", help="create that many VMs once the host answers")
     up.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other VMs (default: 1)")
     up.add_argument("--write", metavar="FILE", help="write the settings there, as a local.settings.json")
+    up.add_argument(
+        "--az", default=".run/az.env", metavar="FILE", help="write there what a shell sources to use az (%(default)s)"
+    )
+    commands.add_parser("trial", help="onboard one VM as `onboard extension test` asks on standard input")
     storm = commands.add_parser("storm", help="let a fleet be onboarded under faults and kills, and check what is left")
     storm.add_argument("--vms", type=_positive, default=200, metavar="N", help="size of the fleet (default: 200)")
     which = storm.add_mutually_exclusive_group()
@@ -97,6 +110,14 @@ def _arguments() -> argparse.Namespace:
     ):
         storm.add_argument(name, type=int, default=default, metavar="N", help=f"{what} (default: {default})")
     storm.add_argument(
+        "--extensions",
+        type=int,
+        choices=(3, 5),
+        default=3,
+        help="how many extensions a Linux VM may get: the two agents and one of the policy folder's own, or three of "
+        "those (default: 3)",
+    )
+    storm.add_argument(
         "--beside",
         metavar="REF",
         help="a git commit, branch or tag: a host of that version runs at the same time, on the same table and queue",
@@ -109,7 +130,12 @@ def _arguments() -> argparse.Namespace:
         help="how many of several storms run concurrently (default: 1)",
     )
     storm.add_argument("--json", action="store_true", help="print one JSON object; progress goes to standard error")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.command == "storm" and args.extensions != 3 and args.beside is not None:
+        storm.error(
+            "argument --extensions: 5 is not for --beside, because not every version knows what extensions need"
+        )
+    return args
 
 
 def _positive(text: str) -> int:

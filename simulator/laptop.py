@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -26,6 +27,7 @@ from simulator.clock import Clock
 from simulator.eventgrid import CustomTopic, EventFilter, EventGrid, EventSchema, Faults, Subscription
 from simulator.eventgrid.schema import Event
 from simulator.host_process import FunctionsHost
+from simulator.own_handlers import own_handlers
 from simulator.tls import certificates_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,11 +95,15 @@ class Laptop:
             self.clock, seed=self.cloud_options.seed, publish=self._publish, options=self.cloud_options.options
         )
         self.arm.insights.workspaces.add(self.workspace.resource, self.workspace.id)
+        self.operator = self.arm.directory.add("operator")
+        """The person at the keyboard: the principal of `az`, another than the function app's."""
         self.endpoints: arm.Endpoints
         self._ending = AsyncExitStack()
 
     async def start_host(self, policies: Path, settings: Mapping[str, str] | None = None) -> FunctionsHost:
-        """Run the product under our functions host, and subscribe it to the events of every VM."""
+        """Run the product under our functions host, and subscribe it to the events of every VM. The extensions of the
+        folder `extensions/` in `policies` exist from then on."""
+        self.arm.publish_handlers(partial(own_handlers, policies))
         host = FunctionsHost(ROOT, self.host_environment(policies, settings or {}))
         self._ending.push_async_callback(asyncio.to_thread, host.stop)
         host.start()
@@ -123,6 +129,7 @@ class Laptop:
             "workspace key": self.workspace.key,
             "topic key": self.topic_key,
             "identity header": self.endpoints.identity_header,
+            "operator's secret": self.operator.secret,
             **person,
         }
 

@@ -1,45 +1,44 @@
-"""The roles with which the app is deployed, read from where they are shipped: the narrow one for VMs in
-docs/deploying.md, and the three optional ones of infra/subscription.bicep. Demo and storm run with exactly these.
+"""The roles with which the app is deployed, read from where they are shipped: infra/roles.json, of which the templates
+make custom roles. Demo and storm run with exactly these.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from copy import replace
 from pathlib import Path
 
 from simulator.arm import ArmSimulator, Role, read_role
 
-_ROOT = Path(__file__).resolve().parent.parent
-_JSON = re.compile(r"```json\n(\{.*?\})\n```", re.DOTALL)
-_ACTION = re.compile(r"'(Microsoft\.\w+/[\w/]+)'")
+ROLES = Path(__file__).resolve().parent.parent / "infra" / "roles.json"
 
 
 def machine_role() -> Role:
-    """Reads VMs and writes their extensions. Raises LookupError if docs/deploying.md has no role."""
-    found = _JSON.search((_ROOT / "docs" / "deploying.md").read_text("utf-8"))
-    if found is None:
-        raise LookupError("docs/deploying.md has no role definition in a block of JSON")
-    return read_role(json.loads(found[1]))
+    """Reads VMs and writes their extensions."""
+    return shipped_role("machines")
 
 
 def association_role() -> Role:
-    return _of_template("associationRole")
+    return shipped_role("associations")
 
 
 def identity_role() -> Role:
-    return _of_template("identityRole")
+    return shipped_role("identities")
 
 
 def removal_role() -> Role:
-    return _of_template("removalRole")
+    return shipped_role("removals")
 
 
 def heartbeat_role() -> Role:
     """Reads the heartbeats of a workspace; needed there, and not on VMs."""
-    return _of_template("role", "modules/heartbeats.bicep")
+    return shipped_role("heartbeats")
+
+
+def shipped_role(key: str) -> Role:
+    """The role of that key. Raises KeyError, or ValueError if it has no actions."""
+    return read_role(json.loads(ROLES.read_text("utf-8"))[key])
 
 
 def assign_shipped_roles(arm: ArmSimulator, subscriptions: Iterable[str], without: str = "") -> None:
@@ -54,13 +53,3 @@ def assign_shipped_roles(arm: ArmSimulator, subscriptions: Iterable[str], withou
 def assign_heartbeat_role(arm: ArmSimulator, workspace: str) -> None:
     """From now on the app may read the heartbeats in the workspace of that id."""
     arm.scopes.assign(arm.options.principal_id, workspace, heartbeat_role())
-
-
-def _of_template(name: str, file: str = "subscription.bicep") -> Role:
-    """The role of a resource of a template. Raises LookupError if it has no actions."""
-    text = (_ROOT / "infra" / file).read_text("utf-8")
-    declaration = text.partition(f"resource {name} ")[2].partition("\n}\n")[0]
-    actions = _ACTION.findall(declaration.partition("actions:")[2])
-    if not actions:
-        raise LookupError(f"infra/{file} has no resource {name} with actions")
-    return Role(tuple(actions))

@@ -12,16 +12,22 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+from simulator.arm import Guest, VmSpec
+from simulator.az import az_environment, login_commands, write_az_file
 from simulator.demo.fleet import make_fleet
 from simulator.demo.scene import Scene
 from simulator.eventgrid import EventSchema, HandshakeFailed
 from simulator.laptop import ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, webhook
+from simulator.own_handlers import own_handlers
 
 _SAMPLE = ROOT / "local.settings.sample.json"
 _SCHEMAS = {"eventgrid": EventSchema.EVENT_GRID, "cloudevents": EventSchema.CLOUD_EVENTS}
 _KNOCK = 1.0
+DOCUMENTED = VmSpec(name="myVM", group="myResourceGroup", guest=Guest(agent_delay=0))
+"""The VM that the commands of the extension's document name."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,10 +40,13 @@ async def _up(args: argparse.Namespace) -> None:
     scene = Scene(make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)) if args.vms else ())
     cloud_options = CloudOptions(seed=args.seed, observe=scene.observe)
     async with Laptop(cloud_options) as laptop:
+        laptop.arm.publish_handlers(partial(own_handlers, Path(args.policies)))
+        laptop.arm.add_vm(DOCUMENTED)
         if args.write:
             _write(laptop.connections(), Path(args.write))
         else:
             _show(laptop.connections())
+        _write_az_file(laptop, Path(args.az))
         for name in sorted(laptop.connections().keys() & os.environ.keys()):
             print(
                 f"{name} is set in this shell and takes precedence over that file: unset it where you start the host."
@@ -69,6 +78,13 @@ def _write(connections: Mapping[str, str], file: Path) -> None:
     settings["Values"] |= connections
     file.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
     print(f"Azurite, ARM and Event Grid are up; {file} has their settings, also for `onboard … --settings {file}`.")
+
+
+def _write_az_file(laptop: Laptop, file: Path) -> None:
+    tenant = laptop.arm.options.tenant_id
+    commands = login_commands(laptop.endpoints.arm, laptop.operator, tenant)
+    write_az_file(file, az_environment(laptop.endpoints), commands, ROOT / ".venv-az" / "bin")
+    print(f"For the Azure CLI: `source {file}`, then `az vm list -o table`; {DOCUMENTED.name} is there already.")
 
 
 async def _subscribe(laptop: Laptop, endpoint: str, schema: EventSchema) -> None:

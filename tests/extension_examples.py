@@ -89,7 +89,7 @@ CUSTOM_SCRIPT: dict[str, Any] = {
 }
 # An entry that ships, with nested settings and a default that takes the identity of the machine.
 AZURE_MONITOR: dict[str, Any] = yaml.safe_load(
-    (files("onboarding") / "catalog" / "azure-monitor-agent-linux.yaml").read_text(encoding="utf-8")
+    (files("onboarding") / "catalog" / "linux" / "azure-monitor-agent-linux.yaml").read_text(encoding="utf-8")
 )
 ENTRIES = (KEY_VAULT_LINUX, KEY_VAULT_WINDOWS, CUSTOM_SCRIPT)
 

@@ -1,4 +1,4 @@
-"""The roles of the app on machines: the custom one of docs/deploying.md, and the optional ones of infra/."""
+"""The roles of the app on machines: those of infra/roles.json."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
-// The app's role on the VMs of one resource group.
+// A role of a principal in one resource group.
 param principalId string
-param roleId string
+param principalType 'ServicePrincipal' | 'Group'
+param roleDefinitionId string
 
 resource access 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(resourceGroup().id, principalId, roleId)
+  name: guid(resourceGroup().id, principalId, last(split(roleDefinitionId, '/')))
   properties: {
     principalId: principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleId)
+    principalType: principalType
+    roleDefinitionId: roleDefinitionId
   }
 }

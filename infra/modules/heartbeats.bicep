@@ -1,27 +1,23 @@
 // The app's right to ask the Log Analytics workspace that agents report to for their heartbeats, and nothing else there.
+import { role as roleType } from '../types.bicep'
+
 param workspaceName string
 param appPrincipalId string
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existing = {
+var heartbeats roleType = loadJsonContent('../roles.json').heartbeats
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = {
   name: workspaceName
 }
 
 resource role 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(workspace.id, appPrincipalId, 'heartbeats')
   properties: {
-    roleName: 'VM Onboarding Heartbeats ${uniqueString(workspace.id, appPrincipalId)}'
-    description: 'Reads the heartbeats of agents in a Log Analytics workspace.'
+    roleName: '${heartbeats.roleName} ${uniqueString(workspace.id, appPrincipalId)}'
+    description: heartbeats.description
     type: 'CustomRole'
     assignableScopes: [resourceGroup().id]
-    permissions: [
-      {
-        actions: [
-          'Microsoft.OperationalInsights/workspaces/read'
-          'Microsoft.OperationalInsights/workspaces/query/read'
-          'Microsoft.OperationalInsights/workspaces/query/Heartbeat/read'
-        ]
-      }
-    ]
+    permissions: [{ actions: heartbeats.actions }]
   }
 }
 

@@ -1,19 +1,22 @@
 // The app's logs. They may be sampled; the complete record of a VM is the table.
+import { tags as tagsType } from '../types.bicep'
+
 param workspaceName string
 param insightsName string
 param location string
-param tags object
+param tags tagsType
+param retentionDays int
 param appPrincipalId string
 
 var monitoringMetricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
   name: workspaceName
   location: location
   tags: tags
   properties: {
     sku: { name: 'PerGB2018' }
-    retentionInDays: 30
+    retentionInDays: retentionDays
   }
 }
 
@@ -40,3 +43,4 @@ resource access 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 }
 
 output connectionString string = insights.properties.ConnectionString
+output workspaceId string = workspace.id

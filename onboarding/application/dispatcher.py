@@ -43,8 +43,8 @@ _log = logger(__name__)
 # A queue hides a message for 7 days at most. A check that is due later arrives early and is put back.
 _EARLY = timedelta(minutes=10)
 _TRIES = 5
-# What a row may wait for that ends with the request for another extension of the machine.
-_AFTER_OTHERS = (WaitingFor.OPERATION, WaitingFor.ONLY_AFTER)
+# What a row may wait for that ends with another extension of the machine.
+_AFTER_OTHERS = (WaitingFor.OPERATION, WaitingFor.ONLY_AFTER, WaitingFor.NEEDED_EXTENSION)
 
 
 class Dispatcher:

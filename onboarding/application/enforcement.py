@@ -56,7 +56,7 @@ class Enforced(Struct, frozen=True):
     """The catalogue entry's name; empty if the machine has no row of the policy."""
     words: str = ""
     """What is done, in words that machines with the same steps share: `would associate dcr-linux, install
-    OmsAgentForLinux`; empty if nothing is."""
+    AgentForLinux`; empty if nothing is."""
     due: datetime | None = None
     """When the function app begins (UTC); None in a dry run, or if nothing is done."""
 

@@ -20,7 +20,13 @@ from onboarding.application.reconciling.reconciler import Reconciler
 from onboarding.application.reconciling.reconciliation import Reconciliation
 from onboarding.application.rules import Rules
 from onboarding.domain.errors import ArmError, LostRace, OnboardingError
-from onboarding.domain.failures.classification import classify, is_the_callers, parse_errors
+from onboarding.domain.failures.classification import (
+    ExtensionState,
+    classify,
+    is_the_callers,
+    parse_errors,
+    read_extension_state,
+)
 from onboarding.domain.failures.error_table import SharedErrors
 from onboarding.domain.failures.evidence import NO_TOKEN
 from onboarding.domain.limits.pause import Pause
@@ -55,7 +61,7 @@ def described(preview: Preview) -> tuple[str, str]:
         case Act(step=StepKind.REMOVAL):
             would = "remove"
         case Act():
-            would = "install"
+            would = "update" if _is_there(preview) else "install"
         case Stop(outcome=Outcome.REMOVED):
             would = "leave"
         case Satisfied():
@@ -65,6 +71,11 @@ def described(preview: Preview) -> tuple[str, str]:
         case _:
             would = "wait"
     return would, mask(f"{decision.reason}{advice}")
+
+
+def _is_there(preview: Preview) -> bool:
+    extension = preview.context.extension
+    return extension is not None and read_extension_state(extension) is ExtensionState.SUCCEEDED
 
 
 class NoAccess(OnboardingError):

@@ -22,7 +22,7 @@ from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import ExtensionSettings, are_known, given_settings, known_settings
 from onboarding.domain.catalog.setting_templates import MachineValues, app_settings_in
 from onboarding.domain.image.os_identification import ImageDefinition
-from onboarding.domain.json_access import mapping
+from onboarding.domain.json_access import digest, mapping
 from onboarding.domain.machine.machine_facts import AgentState, InstalledExtension, MachineFacts, PowerState
 from onboarding.domain.policy.management_groups import resolve
 from onboarding.domain.policy.policy import Assignment, Policy
@@ -41,6 +41,7 @@ from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.reconcile.steps.identity_step import named_identity
 from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.reconcile.taking_up import depends_on_first_seen
+from onboarding.domain.reconcile.update import if_ours
 from onboarding.domain.reconcile.window_question import window_text
 
 UNKNOWN = "unknown"
@@ -95,9 +96,24 @@ class Forecast(Struct, frozen=True):
 
     @property
     def words(self) -> str:
-        """The word, and what would be written: `Install (associate dcr if missing, install OmsAgentForLinux)`."""
+        """The word, and what would be written: `Install (associate dcr if missing, install AgentForLinux)`, or
+        `AlreadyInstalled (update 1.36 → 1.40 if we installed it)`."""
         written = "" if self.unknown_because else in_words(self.steps)
+        if self.update:
+            written = f"{written}{', ' if written else ''}update {self.update} if we installed it"
         return f"{self.word} ({written})" if written else self.word
+
+    @property
+    def update(self) -> str:
+        """What would change of an extension that is there and meets the policy, if we installed it: only the table says
+        whose it is. Empty: nothing would."""
+        there = self.context.extension
+        if not isinstance(self._deciding, Satisfied) or there is None or self.unknown_because or not self.context.acts:
+            return ""
+        known = digest(self.context.settings) == self.context.settings_digest  # else an app setting is missing here
+        settings = self.context.settings if known else there.settings
+        update = if_ours(self.context.entry, self.policy, there, settings)
+        return str(update) if update is not None else ""
 
     @property
     def audited_first(self) -> bool:
@@ -120,8 +136,9 @@ class Forecast(Struct, frozen=True):
         first = {"auditedFirst": True} if self.audited_first else {}
         window = {"changeWindow": self.window} if self.window else {}
         steps = [] if self.unknown_because else [step.as_dict() for step in self.steps]
+        update = {"updateIfOurs": self.update} if self.update else {}
         said = {"decision": self.word, "policy": self.policy.name, "reason": self.reason, "steps": steps}
-        return {**said, **self._problem(), **first, **window}
+        return {**said, **self._problem(), **update, **first, **window}
 
     def _problem(self) -> dict[str, Any]:
         problem = None if self.unknown_because else getattr(self.decision, "problem", None)
@@ -139,7 +156,7 @@ class Forecast(Struct, frozen=True):
     def _effect(self) -> tuple[Any, ...]:
         policy = self.policy
         settings = dict(policy.settings), dict(policy.protected_settings)
-        return self.word, policy.name, *settings, policy.reconnect, self.context.needs, self.steps
+        return self.word, policy.name, *settings, policy.reconnect, self.context.needs, self.steps, self.update
 
 
 def forecast(

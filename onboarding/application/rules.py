@@ -10,7 +10,8 @@ from msgspec import field
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import NO_SETTINGS, ExtensionSettings, resolve_settings
-from onboarding.domain.catalog.setting_templates import MachineValues
+from onboarding.domain.catalog.protected_settings import DIGEST_KEY, keyed_digest
+from onboarding.domain.catalog.setting_templates import MachineValues, is_unresolved
 from onboarding.domain.catalog.support_table import Judgement, Verdict, judge
 from onboarding.domain.failures.classification import parse_errors
 from onboarding.domain.hidden_fields import HidingStruct
@@ -20,7 +21,7 @@ from onboarding.domain.json_access import digest
 from onboarding.domain.machine.machine_facts import MachineFacts, OsType
 from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
 from onboarding.domain.policy.routing import routed, tuned
-from onboarding.domain.policy.step_needs import step_needs
+from onboarding.domain.policy.step_needs import step_needs, with_entry_need
 from onboarding.domain.reconcile.decision import DecisionContext, IdentityState, OperatorRequest, RetryState
 from onboarding.domain.reconcile.steps.combining import wants_steps
 from onboarding.domain.reconcile.steps.identity_step import IdentityNeed, named_identity, plan_identity
@@ -45,6 +46,12 @@ class Rules(HidingStruct, frozen=True):
     """The user's own rules on which OS release an image has."""
     unusable: Mapping[str, str] = field(default_factory=dict)
     """Why an extension's file cannot be used, by the extension's name; empty: all files can be used."""
+
+    @property
+    def digest_key(self) -> str:
+        """The key by which protected settings are recognised; empty without one that can be used."""
+        key = self.app_settings.get(DIGEST_KEY, "").strip()
+        return "" if is_unresolved(key) else key
 
     def entry_of(self, policy: Policy) -> CatalogueEntry:
         """The entry of the policy's extension. While it is open which of several a machine gets, it is one that no
@@ -82,6 +89,10 @@ def decision_context(
         NO_SETTINGS if policy.removes else resolve_settings(entry, policy, rules.app_settings, MachineValues.of(facts))
     )
     needs = step_needs(policy, rules.app_settings)
+    needed: tuple[CatalogueEntry, ...] = ()
+    if not policy.removes:
+        needs = replace(needs, identity=with_entry_need(needs.identity, entry.needs.identity))
+        needed = tuple(other for name in entry.needs.extensions if (other := rules.catalogue.get(name)) is not None)
     context = DecisionContext(
         facts=facts,
         release=release,
@@ -94,7 +105,9 @@ def decision_context(
         request=request,
         settings_digest=digest(settings.public),
         needs=needs,
+        needed=needed,
         existing=existing,
+        protected_digest=keyed_digest(settings.protected, rules.digest_key),
     )
     return context, settings
 
@@ -110,7 +123,9 @@ def with_identity_state(
     settings = resolve_settings(context.entry, context.assignment.policy, rules.app_settings, machine)
     problems = (*settings.problems, *context.needs.problems)
     public = settings.public
-    return replace(context, problems=problems, settings=public, settings_digest=digest(public)), settings
+    protected = keyed_digest(settings.protected, rules.digest_key)
+    context = replace(context, problems=problems, settings=public, protected_digest=protected)
+    return replace(context, settings_digest=digest(public)), settings
 
 
 def identity_states(

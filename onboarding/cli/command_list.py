@@ -85,8 +85,12 @@ COMMANDS: Mapping[str, CommandHelp] = {
     ),
     "extension": CommandHelp(
         "catalog",
-        "show entries of the catalogue, and write the schema of their files",
-        ("onboard extension show oms-agent-linux", "onboard extension schema --check"),
+        "list, make, validate, try and show catalogue entries",
+        (
+            "onboard extension list",
+            "onboard extension new --publisher Contoso.Inventory --type AgentLinux",
+            "onboard extension test agent-linux --setting region=eu",
+        ),
     ),
     "extensions": CommandHelp(
         "machines.extensions",
@@ -117,7 +121,7 @@ COMMANDS: Mapping[str, CommandHelp] = {
         (
             "onboard migration",
             "onboard migration --list both -o csv",
-            "onboard migration --from oms-agent-linux --to azure-monitor",
+            "onboard migration --from inventory-agent --to azure-monitor",
         ),
     ),
     "open": CommandHelp(
@@ -136,16 +140,16 @@ COMMANDS: Mapping[str, CommandHelp] = {
     ),
     "policy": CommandHelp(
         "policy",
-        "evaluate, explain, plan, validate, test, import and resume policies",
+        "evaluate, explain, plan, compare, validate, test, import and resume policies",
         ("onboard policy validate", "onboard policy plan --live --against deployed-policies"),
     ),
     "remove": CommandHelp(
         "machines.remove",
         "remove an extension from chosen VMs now",
         (
-            "onboard remove web01 --extension oms-agent-linux --dry-run",
+            "onboard remove web01 --extension inventory-agent --dry-run",
             "onboard remove web01 --policy retire-oms",
-            "onboard remove - --extension oms-agent-linux --yes < ids.txt",
+            "onboard remove - --extension inventory-agent --yes < ids.txt",
         ),
     ),
     "replay": CommandHelp(
@@ -215,6 +219,14 @@ ACTIONS: Mapping[str, CommandHelp] = {
             "onboard policy plan --live --subscription ID --all -o csv",
         ),
     ),
+    "compare": CommandHelp(
+        "azure_policy.compare_decisions",
+        "show where Azure Policy and our policies decide differently, and why",
+        (
+            "az vm list -o json | onboard policy compare initiative.json",
+            "onboard policy compare initiative.json --live --subscription ID -o csv",
+        ),
+    ),
     "validate": CommandHelp(
         "policy.validate",
         "find all errors of policy, extension and definition files",
@@ -226,9 +238,13 @@ ACTIONS: Mapping[str, CommandHelp] = {
         ("onboard policy test", "onboard policy test policies/linux.cases.yaml"),
     ),
     "import": CommandHelp(
-        "policy.import_definition",
+        "azure_policy.import_definition",
         "convert an Azure Policy definition or initiative to policy files",
-        ("az policy definition show -n NAME | onboard policy import - -o new.yaml",),
+        (
+            "az policy definition show -n NAME | onboard policy import - -o new.yaml",
+            "onboard policy import initiative.json -o policies --parameter dcrResourceId=ID",
+            "onboard policy import initiative.json --dry-run --report csv",
+        ),
     ),
     "schema": CommandHelp(
         "policy.schema",
@@ -242,12 +258,41 @@ ACTIONS: Mapping[str, CommandHelp] = {
     ),
 }
 
+# The commands whose first argument is an action; a module of each action defines its arguments.
+WITH_ACTIONS = frozenset({"extension", "policy"})
+
 # The actions of `onboard extension`.
 EXTENSION_ACTIONS: Mapping[str, CommandHelp] = {
+    "list": CommandHelp(
+        "catalog.list_entries",
+        "list the shipped extensions and your own, and the policies that use them",
+        ("onboard extension list", "onboard extension list --own -o csv"),
+    ),
+    "new": CommandHelp(
+        "catalog.new_entry",
+        "make an entry from publisher and type, or from an installed extension",
+        (
+            "onboard extension new --publisher Contoso.Inventory --type AgentLinux",
+            "az vm extension show -g G --vm-name V -n X | onboard extension new -",
+        ),
+    ),
+    "validate": CommandHelp(
+        "catalog.entry_validation",
+        "find the errors of your own entries, each with its line and its fix",
+        ("onboard extension validate", "onboard extension validate agent.yaml -o jsonl"),
+    ),
+    "test": CommandHelp(
+        "catalog.entry_trial",
+        "install an extension on a simulated VM, and show what was sent",
+        (
+            "onboard extension test agent-linux --setting region=eu",
+            "onboard extension test agent.yaml -o json",
+        ),
+    ),
     "show": CommandHelp(
         "catalog.show",
         "print an entry in the present format, also one in the former",
-        ("onboard extension show oms-agent-linux -o json", "onboard extension show old.yaml > new.yaml"),
+        ("onboard extension show inventory-agent -o json", "onboard extension show old.yaml > new.yaml"),
     ),
     "schema": CommandHelp(
         "catalog.extension_schema",

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
-from onboarding.cli import policy
-from onboarding.cli.command_list import COMMANDS, add_command
+from onboarding.cli.command_list import COMMANDS, WITH_ACTIONS, add_command
 from onboarding.cli.environment import restored_environment
 from onboarding.cli.io import CommandFailed
 from onboarding.domain.errors import ConfigurationError
@@ -59,10 +58,12 @@ def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
     for name, entry in COMMANDS.items():
         if chosen not in (None, name):
             add_command(commands, name)
-        elif name == "policy" and words is not None:
-            policy.add(commands, next(iter(words[1:]), ""))
+            continue
+        module = importlib.import_module(f"onboarding.cli.{entry.module}")
+        if name in WITH_ACTIONS and words is not None:
+            module.add(commands, next(iter(words[1:]), ""))
         else:
-            importlib.import_module(f"onboarding.cli.{entry.module}").add(commands)
+            module.add(commands)
     return parser
 
 

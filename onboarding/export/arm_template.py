@@ -49,7 +49,7 @@ def _extension(template: ExtensionTemplate) -> dict[str, Any]:
         "name": template.entry.resource_name if nested else _value(_full_name(template)),
         "apiVersion": template.entry.api_version,
         "location": _value(template.region),
-        "dependsOn": [_value(_dependency(template.machine))],
+        "dependsOn": [_value(_dependency(template))],
         "properties": _value(template.properties()),
     }
     if template.complete and not nested and not template.identity:
@@ -68,7 +68,7 @@ def _association(template: ExtensionTemplate, association: AssociationResource) 
         "type": kind if nested else f"{MACHINES}/{kind}",
         "name": _value(Expression(f"concat({below}{name})", "")),
         "apiVersion": API_VERSION,
-        "dependsOn": [_value(_dependency(template.machine))],
+        "dependsOn": [_value(_dependency(template))],
         "properties": _value(association.filled()),
     }
     if template.complete and not nested and not template.identity:
@@ -116,9 +116,14 @@ def _full_name(template: ExtensionTemplate) -> str | Expression:
     return Expression(f"concat({machine.arm}, '/{name}')", "")
 
 
-def _dependency(machine: str | Expression) -> Expression:
+def _dependency(template: ExtensionTemplate) -> Expression:
+    """On the VM: by its id in a whole template, which is what checks of templates ask for; a resource alone has the
+    name, as in the extension's documentation."""
+    machine = template.machine
     name = machine.arm if isinstance(machine, Expression) else f"'{machine}'"
-    return Expression(f"concat('{MACHINES}/', {name})", "")
+    return Expression(
+        f"resourceId('{MACHINES}', {name})" if template.complete else f"concat('{MACHINES}/', {name})", ""
+    )
 
 
 def _value(value: Any) -> Any:

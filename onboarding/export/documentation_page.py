@@ -1,5 +1,5 @@
 """Generates the parts of documentation pages that follow from data: support tables and the meaning of publishers' names
-(`docs/supported-images.md`), kinds of managed machine (`docs/policies.md`).
+(`docs/supported-images.md`), the shipped extensions and the kinds of managed machine (`docs/policies.md`).
 
 The prose is written by hand; this module fills in the parts between `<!-- begin: name -->` and `<!-- end: name -->`.
 """
@@ -7,10 +7,11 @@ The prose is written by hand; this module fills in the parts between `<!-- begin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
+from onboarding.domain.catalog.entry_file import IdentityNeed
 from onboarding.domain.catalog.support_table import SupportTable
 from onboarding.domain.image.os_release import TITLES, Distribution
 from onboarding.domain.machine.managed_machines import ManagedKind
@@ -27,11 +28,55 @@ def page_parts(
     entries: Iterable[CatalogueEntry], grammar: Mapping[str, Any], kinds: Iterable[ManagedKind]
 ) -> dict[str, str]:
     """Every generated part by its name."""
+    entries = tuple(entries)
     return {
+        "extensions": _extensions(entries),
         "tables": _tables(entries),
         "publishers": _publishers(grammar["publishers"]),
         "managed": _managed(kinds),
     }
+
+
+def _extensions(entries: Iterable[CatalogueEntry]) -> str:
+    lines = [
+        "| Extension | Handler and version | Needs on the VM | To be given by the policy | Systems | Facts of |",
+        "|---|---|---|---|---|---|",
+    ]
+    for entry in entries:
+        until = f"<br>until {entry.retirement_date}" if entry.retirement_date else ""
+        version = f"{entry.version}, upgraded by the platform" if entry.enable_automatic_upgrade else entry.version
+        table = entry.support_table("")
+        systems = f"table `{table.name}`" if table.rows else f"any {entry.os_type}"
+        cells = (
+            f"`{entry.name}`<br>{entry.display_name}{until}",
+            f"`{entry.publisher}`<br>`{entry.type}` {version}",
+            ", ".join(_needs(entry)) or "–",
+            ", ".join(_to_give(entry)) or "–",
+            systems,
+            "<br>".join(f"{each.date}: {each.source}" for each in entry.sources) or "–",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _needs(entry: CatalogueEntry) -> Iterator[str]:
+    if entry.needs.identity is not IdentityNeed.NONE:
+        yield _IDENTITIES[entry.needs.identity]
+    yield from (f"`{name}`" for name in entry.needs.extensions)
+
+
+def _to_give(entry: CatalogueEntry) -> Iterator[str]:
+    for group, schema in entry.groups.items():
+        secret = " (secret)" if group == "protectedSettings" else ""
+        for name in schema.required:
+            yield f"`{name}`{secret}"
+
+
+_IDENTITIES = {
+    IdentityNeed.ANY: "an identity",
+    IdentityNeed.SYSTEM: "the system-assigned identity",
+    IdentityNeed.NAMED: "an identity that its settings name",
+}
 
 
 def _tables(entries: Iterable[CatalogueEntry]) -> str:

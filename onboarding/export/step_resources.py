@@ -7,6 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
+from onboarding.domain.catalog.entry_file import IdentityNeed
 from onboarding.domain.catalog.setting_templates import app_settings_in
 from onboarding.domain.machine.machine_identity import SYSTEM
 from onboarding.domain.policy.policy import Policy
@@ -48,10 +50,13 @@ def identity_of(policy: Policy, app_settings: Mapping[str, str]) -> Mapping[str,
     return {"type": "UserAssigned", "userAssignedIdentities": {need.add: {}}}
 
 
-def named_identity_of(policy: Policy, app_settings: Mapping[str, str]) -> str:
-    """The id that the agent's settings must name: that of a policy that uses only the identity that it adds."""
+def named_identity_of(policy: Policy, entry: CatalogueEntry, app_settings: Mapping[str, str]) -> str:
+    """The id that the extension's settings must name: that of a policy that uses only the identity that it adds, or
+    adds one for an extension whose settings must name it."""
     need = step_needs(policy, app_settings).identity
-    return need.add if need is not None and need.use is IdentityUse.ADDED and need.add != SYSTEM else ""
+    if need is None or need.add in ("", NONE, SYSTEM):
+        return ""
+    return need.add if need.use is IdentityUse.ADDED or entry.needs.identity is IdentityNeed.NAMED else ""
 
 
 def associations_of(policy: Policy, app_settings: Mapping[str, str]) -> tuple[AssociationResource, ...]:

@@ -16,6 +16,7 @@ from onboarding.export.extension_template import RESERVED
 from onboarding.export.template_values import Parameter
 
 _ARM_TYPES = {"object": "object", "array": "array", "boolean": "bool", "integer": "int"}
+_CLIENT_ID = "identity.clientId"
 # Each value is its own template, so that the templates of the machine stay for the deployment to compute.
 _ANY_MACHINE = MachineValues("{machine.id}", "{machine.name}", "{machine.location}")
 
@@ -33,7 +34,10 @@ def template_settings(
         secrets = {path for path, _ in entry.secret_values(group, values)}
 
         def parameter(path: Path, text: Any, secrets: set[Path] = secrets, protected: bool = protected) -> Any:
-            if not all(machine.value(name) for name in machine_templates_in(text)):
+            missing = {name for name in machine_templates_in(text) if not machine.value(name)}
+            if missing == {_CLIENT_ID} and identity:  # only Azure knows it
+                return Parameter(names.of(path), f"The client id of {identity}.")
+            if missing:
                 return text  # `fill` leaves it out
             secure = path in secrets or (protected and isinstance(text, str))
             if not secure and are_known({"": text}, app_settings):

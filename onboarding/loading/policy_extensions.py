@@ -7,21 +7,26 @@ from copy import replace
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.errors import ConfigurationError, as_written, known_names
+from onboarding.domain.json_access import digest
 from onboarding.domain.policy.policy import Policy
+from onboarding.domain.policy_digest import joined
 
 
 def with_extensions(
     policy: Policy, file: str, catalogue: Mapping[str, CatalogueEntry], unusable: Mapping[str, str]
 ) -> Policy:
-    """The policy with the operating system of each of its extensions; `file` is its name, for errors. Raises
-    ConfigurationError for an extension that the catalogue does not have, or that the policy cannot use."""
+    """The policy with the operating system of each of its extensions, and with a digest that changes when they do;
+    `file` is its name, for errors. Raises ConfigurationError for an extension that the catalogue does not have, or that
+    the policy cannot use."""
     places = extension_places(policy.extensions)
     entries = [known_extension(name, f"{file}: {place}", catalogue, unusable) for name, place in places]
     for error in conflicts(entries):
         raise ConfigurationError(f"{file}: {error.place}", error.problem, error.fix)
     for entry in entries:
         check_support_table(policy.support_table, f"{file}: supportTable", entry)
-    return replace(policy, one_of={entry.name: entry.os_type for entry in entries}) if policy.one_of else policy
+    one_of = {entry.name: entry.os_type for entry in entries} if policy.one_of else policy.one_of
+    of_entries = entries[0].digest if len(entries) == 1 else digest([entry.digest for entry in entries])[:8]
+    return replace(policy, one_of=one_of, digest=joined(policy.digest, of_entries))
 
 
 def extension_places(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -48,7 +53,7 @@ def known_extension(
         return entry
     if (why := unusable.get(name)) is not None:
         problem = f"the catalogue entry of the extension {as_written(name)} cannot be used"
-        raise ConfigurationError(place, problem, f"correct that file: {why}")
+        raise ConfigurationError(place, problem, f"correct this first: {why}")
     fix = known_names("extensions", catalogue, name)
     raise ConfigurationError(place, f"unknown extension {as_written(name)}", fix)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from copy import replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -27,6 +29,7 @@ from onboarding.loading.safe_reader import Unreadable, line_in, nodes_of, parse_
 _SUFFIXES = (".yaml", ".yml", ".json")
 OVERRIDES = "image-overrides.yaml"
 _NAME = re.compile(r"""^[{ ]{0,9}["']?name["']?[ ]{0,9}:[ ]{0,9}["']?([a-z0-9][a-z0-9.-]{0,79})""", re.MULTILINE)
+_TYPE = re.compile(r"^type: (\S+)", re.MULTILINE)
 EXTENSIONS = "extensions"  # the folder below the policies that holds the user's own catalogue entries
 
 
@@ -39,20 +42,45 @@ class LeftOut(Struct, frozen=True):
     shipped: bool  # it came with this package
 
 
+class Replaced(Struct, frozen=True):
+    """A shipped extension that an entry of the user's own replaces: it has the same name or the same handler."""
+
+    name: str  # of the shipped extension
+    by: str  # the name of the user's own
+    place: str  # the file of the user's own
+
+    def __str__(self) -> str:
+        if self.name == self.by:
+            return f"{self.place} replaces the shipped extension {as_written(self.name)}"
+        return f"{self.place} ({as_written(self.by)}) replaces the shipped extension {as_written(self.name)}"
+
+
 class Catalogue(Struct, frozen=True):
     """The extensions that can be used, by name, and the files that cannot."""
 
     entries: Mapping[str, CatalogueEntry]
     left_out: tuple[LeftOut, ...]
+    files: Mapping[str, str] = {}  # the file of each extension of the user's own, by its name
+    replaced: tuple[Replaced, ...] = ()
 
     @property
     def problems(self) -> tuple[str, ...]:
         return tuple(str(each.error) for each in self.left_out)
 
     @property
+    def notices(self) -> tuple[str, ...]:
+        """What is no problem and may surprise: the shipped extensions that are replaced."""
+        return tuple(map(str, self.replaced))
+
+    @property
     def unusable(self) -> Mapping[str, str]:
         """Why an extension cannot be used, by its name."""
-        return {each.name: str(each.error) for each in reversed(self.left_out) if each.name not in self.entries}
+        why = {each.name: str(each.error) for each in reversed(self.left_out)}
+        for each in self.replaced:
+            fix = f"name {as_written(each.by)} in policies, or give that entry the name {as_written(each.name)}"
+            problem = f"{as_written(each.by)} has its handler, and replaces it"
+            why.setdefault(each.name, str(ConfigurationError(each.place, problem, fix)))
+        return {name: reason for name, reason in why.items() if name not in self.entries}
 
 
 def load_catalogue() -> Mapping[str, CatalogueEntry]:
@@ -64,9 +92,51 @@ def load_catalogue() -> Mapping[str, CatalogueEntry]:
     return catalogue.entries
 
 
+def load_used_catalogue(folder: Path) -> Catalogue:
+    """The same as `load_catalogue_of`, for a process that waits for it. A shipped extension that no file of the folder
+    names is read when somebody asks for it; until then nothing is known of mistakes in its file."""
+    own = [(path, f"{EXTENSIONS}/{path.name}") for path in extension_files(folder)]
+    texts = "\n".join(_readable_text(path) for path in (*_files_in(folder), *(path for path, _ in own)))
+    used: list[tuple[Traversable, str]] = []
+    unread: dict[str, tuple[Traversable, str]] = {}
+    for file, place in _shipped():
+        if _is_named(file, texts, handlers=bool(own)):
+            used.append((file, place))
+        else:
+            unread[file.name.rpartition(".")[0]] = file, place
+    return _read_catalogue(used, own, unread)
+
+
+def _is_named(file: Traversable, texts: str, *, handlers: bool) -> bool:
+    """Whether a shipped entry is named, by its file's name; with `handlers` also by its handler's, since an entry of
+    the user's own for the same handler replaces it."""
+    if file.name.rpartition(".")[0] in texts:
+        return True
+    handler = _TYPE.search(_readable_text(file)) if handlers else None
+    return handler is not None and handler[1].lower() in texts.lower()
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return policy_files(folder)
+    except OSError:
+        return []  # `load_policies` says so
+
+
+def _readable_text(file: Traversable) -> str:
+    try:
+        return read_file(file)
+    except (OSError, Unreadable):
+        return ""
+
+
 def load_catalogue_of(folder: Path) -> Catalogue:
     """The shipped extensions and those in a policy folder's `extensions/`. A file that cannot be used is left out and
-    does not affect the others."""
+    does not affect the others.
+
+    An entry of the user's own replaces the shipped one of its name, and the one for its handler, of which a VM has only
+    one: so an extension that ships later never takes the user's own down. A file of the user's own with a shipped name
+    that cannot be used keeps the shipped entry from use too, since it was meant to change it."""
     own = ((path, f"{EXTENSIONS}/{path.name}") for path in extension_files(folder))
     return _read_catalogue(_shipped(), own)
 
@@ -76,10 +146,11 @@ def find_entry_file(name: str, folder: str) -> EntryFile:
     ConfigurationError."""
     own = ((path, f"{EXTENSIONS}/{path.name}") for path in extension_files(Path(folder)))
     names: list[str] = []
-    for file, place in (*_shipped(), *own):
-        if (found := _name_in(file)) == name:
+    for file, place in (*own, *_shipped()):  # one's own replaces the shipped one
+        # A shell makes the file empty before it runs `onboard extension show NAME > NAME.yaml`.
+        if (found := _written_name(file)) == name:
             return load_entry_file(file, place)
-        names.append(found)
+        names += filter(None, [found])
     raise ConfigurationError("", f"unknown extension {as_written(name)}", known_names("extensions", names, name))
 
 
@@ -93,32 +164,103 @@ def load_entry_file(file: Traversable, place: str) -> EntryFile:
 
 
 def _shipped() -> Iterator[tuple[Traversable, str]]:
-    folder = files("onboarding") / "catalog"
-    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+    """The files of the shipped entries with their places, in the order of their names."""
+    folders = [folder for folder in (files("onboarding") / "catalog").iterdir() if folder.is_dir()]
+    found = [(file, folder.name) for folder in folders for file in folder.iterdir()]
+    for file, folder in sorted(found, key=lambda each: (each[0].name, each[1])):
         if file.name.lower().endswith(_SUFFIXES):
-            yield file, f"onboarding/catalog/{file.name}"
+            yield file, f"onboarding/catalog/{folder}/{file.name}"
+
+
+class _Entries(Mapping[str, CatalogueEntry]):
+    """Entries by name. The `unread` ones are read when they are asked for, by name or all of them; one that cannot be
+    used is then not there."""
+
+    def __init__(
+        self,
+        read: dict[str, CatalogueEntry],
+        unread: Mapping[str, tuple[Traversable, str]],
+        own: Collection[str],
+    ) -> None:
+        self._read = read
+        self._unread = dict(unread)
+        self._own = own
+
+    def __getitem__(self, name: str) -> CatalogueEntry:
+        if (source := self._unread.pop(name, None)) is not None:
+            file, place = source
+            with suppress(ConfigurationError):
+                raw = _parse_text(_read_text(file, place), place, bounded=False)
+                self._read[name] = parse_entry(raw, place, reference_data(), shipped=True)
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The shipped ones by name, then the user's own."""
+        for name in [*self._unread]:
+            self.get(name)
+        own = [name for name in self._own if name in self._read]
+        return iter([*sorted(self._read.keys() - set(own)), *own])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _read_catalogue(
-    shipped: Iterable[tuple[Traversable, str]], own: Iterable[tuple[Traversable, str]] = ()
+    shipped: Iterable[tuple[Traversable, str]],
+    own: Iterable[tuple[Traversable, str]] = (),
+    unread: Mapping[str, tuple[Traversable, str]] | None = None,
 ) -> Catalogue:
-    entries: dict[str, CatalogueEntry] = {}
-    left_out: list[LeftOut] = []
-    needing: dict[str, tuple[Traversable, str, bool]] = {}
-    for is_shipped, sources in ((True, shipped), (False, own)):
-        for file, place in sources:
-            text = ""
-            try:
-                text = _read_text(file, place)
-                raw = _parse_text(text, place, bounded=not is_shipped)
-                entry = parse_entry(raw, place, reference_data(), shipped=is_shipped)
-                _refuse_duplicate(entry, entries, place)
-                entries[entry.name] = entry
-                if entry.needs.extensions:
-                    needing[entry.name] = file, place, is_shipped
-            except ConfigurationError as error:
-                left_out.append(LeftOut(str(file), _name_in(file), with_line(error, place, text), is_shipped))
-    return _without_unmet(Catalogue(entries, tuple(left_out)), needing)
+    reading = _Reading()
+    for file, place in shipped:
+        reading.add(file, place, is_shipped=True)
+    for file, place in own:
+        reading.add(file, place, is_shipped=False)
+    entries = _Entries(reading.entries, unread or {}, reading.own)
+    catalogue = Catalogue(entries, tuple(reading.left_out), reading.own, tuple(reading.replaced))
+    return _without_unmet(catalogue, reading.needing)
+
+
+class _Reading:
+    """A catalogue while its files are read, the shipped ones first."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, CatalogueEntry] = {}
+        self.own: dict[str, str] = {}  # the file of each extension of the user's own
+        self.left_out: list[LeftOut] = []
+        self.replaced: list[Replaced] = []
+        self.needing: dict[str, tuple[Traversable, str, bool]] = {}
+
+    def add(self, file: Traversable, place: str, *, is_shipped: bool) -> None:
+        text = ""
+        try:
+            text = _read_text(file, place)
+            raw = _parse_text(text, place, bounded=not is_shipped)
+            entry = parse_entry(raw, place, reference_data(), shipped=is_shipped)
+            _refuse_duplicate(
+                entry, self.entries if is_shipped else {name: self.entries[name] for name in self.own}, place
+            )
+        except ConfigurationError as error:
+            name = _name_in(file)
+            self.left_out.append(LeftOut(str(file), name, with_line(error, place, text), is_shipped))
+            if not is_shipped and name not in self.own:
+                self._drop(name)
+            return
+        if not is_shipped:
+            self._replace_shipped(entry, place)
+        self.entries[entry.name] = entry
+        if entry.needs.extensions:
+            self.needing[entry.name] = file, place, is_shipped
+
+    def _replace_shipped(self, entry: CatalogueEntry, place: str) -> None:
+        for other in list(self.entries.values()):
+            if other.name == entry.name or _same_handler(entry, other):
+                self.replaced.append(Replaced(other.name, entry.name, place))
+                self._drop(other.name)
+        self.own[entry.name] = place
+
+    def _drop(self, name: str) -> None:
+        self.entries.pop(name, None)
+        self.needing.pop(name, None)
 
 
 def _without_unmet(catalogue: Catalogue, needing: Mapping[str, tuple[Traversable, str, bool]]) -> Catalogue:
@@ -133,17 +275,22 @@ def _without_unmet(catalogue: Catalogue, needing: Mapping[str, tuple[Traversable
         except ConfigurationError as error:
             left_out = LeftOut(str(file), name, with_line(error, place, _read_text(file, place)), is_shipped)
             rest = {other: each for other, each in catalogue.entries.items() if other != name}
-            return _without_unmet(Catalogue(rest, (*catalogue.left_out, left_out)), needing)
+            return _without_unmet(replace(catalogue, entries=rest, left_out=(*catalogue.left_out, left_out)), needing)
     return catalogue
 
 
 def _name_in(file: Traversable) -> str:
     """The name in a file, even in one that is not valid YAML or JSON; else the file's own name."""
+    return _written_name(file) or file.name.rpartition(".")[0]
+
+
+def _written_name(file: Traversable) -> str:
+    """The name that a file says; empty if it says none."""
     try:
         name = _NAME.search(read_file(file))
     except (OSError, Unreadable):
-        name = None
-    return name[1] if name else file.name.rpartition(".")[0]
+        return ""
+    return name[1] if name else ""
 
 
 def extension_files(folder: Path) -> list[Path]:
@@ -216,11 +363,15 @@ def _refuse_duplicate(entry: CatalogueEntry, catalogue: Mapping[str, CatalogueEn
         problem = f"another extension has the name {as_written(entry.name)}"
         raise ConfigurationError(f"{place}: name", problem, "give each extension its own name")
     for other in catalogue.values():
-        if (entry.publisher.lower(), entry.type.lower()) == (other.publisher.lower(), other.type.lower()):
+        if _same_handler(entry, other):
             problem = f"{entry.publisher}.{entry.type} is already the handler of the extension {as_written(other.name)}"
             raise ConfigurationError(
                 f"{place}: type", problem, f"use the extension {as_written(other.name)} in the policy"
             )
+
+
+def _same_handler(entry: CatalogueEntry, other: CatalogueEntry) -> bool:
+    return (entry.publisher.lower(), entry.type.lower()) == (other.publisher.lower(), other.type.lower())
 
 
 def _load_policy(

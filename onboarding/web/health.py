@@ -111,7 +111,7 @@ def health(configuration: Configuration, pauses: Sequence[Pause] | None = ()) ->
             for policy in policies
         ],
         "pauses": None if pauses is None else [_pause(each) for each in pauses],
-        "notices": [*off, *(entry.retired for entry in entries.values() if entry.retired)],
+        "notices": [*off, *configuration.notices, *(entry.retired for entry in entries.values() if entry.retired)],
         "version": _version(),
     }
 

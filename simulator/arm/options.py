@@ -37,6 +37,8 @@ class Options:
     tenant_id: str = "72f988bf-0000-4000-8000-00000000a3c1"
     principal_id: str = "9c2f7c1e-0000-4000-8000-0000000000aa"
     """The principal of the system-assigned identity."""
+    client_id: str = "9c2f7c1e-0000-4000-8000-0000000000ab"
+    """Its client id."""
     identities: Mapping[str, str] = field(default_factory=dict)
     """Principal ids of user-assigned identities, by client id."""
     audiences: tuple[str, ...] = ("https://management.azure.com", "https://management.core.windows.net")

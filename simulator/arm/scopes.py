@@ -22,6 +22,8 @@ _LINKS = {
     "dataCollectionRuleId": "Microsoft.Insights/dataCollectionRules/read",
     "dataCollectionEndpointId": "Microsoft.Insights/dataCollectionEndpoints/read",
 }
+# lists that leave out what the caller may not read, as the requests to the whole tenant do
+_LEAVE_OUT = (Kind.GROUP_LIST, Kind.RESOURCE_LIST)
 # the last part of the path, by the name of the target that it has
 _NAMED = {
     "extension": "extensions",
@@ -29,6 +31,8 @@ _NAMED = {
     "rule": "providers/Microsoft.Insights/dataCollectionRules",
     "endpoint": "providers/Microsoft.Insights/dataCollectionEndpoints",
     "identity": "providers/Microsoft.ManagedIdentity/userAssignedIdentities",
+    "interface": "providers/Microsoft.Network/networkInterfaces",
+    "address": "providers/Microsoft.Network/publicIPAddresses",
 }
 
 
@@ -81,12 +85,12 @@ class Scopes:
 
     def check(self, target: Target, method: str, principal: str, body: Mapping[str, Any]) -> None:
         """Raise ARM's refusal of this request, if there is one."""
-        if target.kind in (Kind.GRAPH_QUERY, Kind.SUBSCRIPTION_LIST):
-            return  # these answers leave out what the caller may not read
+        if not target.subscription or target.kind in _LEAVE_OUT:
+            return  # the answer leaves out what the caller may not read
         path = _path(target)
-        action = ACTIONS[target.kind]
+        action = _action(target)
         self._check_role(method, action, path, principal)
-        if method == "GET" or target.kind is Kind.PROVIDER_REGISTER:
+        if method in ("GET", "HEAD") or target.kind is Kind.PROVIDER_REGISTER:
             return
         self._check_links(target, path, principal, method, body)
         self._check_state(target, path, method)
@@ -185,6 +189,13 @@ def _links(target: Target, body: Mapping[str, Any]) -> Iterator[tuple[str, str]]
     if target.kind is Kind.ASSOCIATION_PUT:
         properties = body.get("properties", {})
         yield from ((action, str(properties[name])) for name, action in _LINKS.items() if properties.get(name))
+
+
+def _action(target: Target) -> str:
+    """The operation that the request needs; each provider has its own right to register it."""
+    action = ACTIONS[target.kind]
+    provider = target.names.get("provider", "Microsoft.Compute")
+    return action.replace("Microsoft.Compute", provider) if target.kind is Kind.PROVIDER_REGISTER else action
 
 
 def _path(target: Target) -> str:

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from simulator.arm.compute.artifacts import Artifacts
+from simulator.arm.compute.artifacts import Artifacts, Handler
 from simulator.arm.compute.durations import Durations
 from simulator.arm.compute.extensions import Attempt, Collision, Extensions
 from simulator.arm.compute.lifecycle import Lifecycle
 from simulator.arm.compute.machines import Machine, Machines
 from simulator.arm.compute.operations import Operation, Operations
 from simulator.arm.compute.spec import ExtensionSpec, Uninstall, VmSpec
+from simulator.arm.entra.directory import Directory
+from simulator.arm.entra.sign_in import SignIn
 from simulator.arm.events import NOBODY, Caller, Change, Events, Publish, other_deployer, owner
 from simulator.arm.graph import Graph
 from simulator.arm.http.admin import AdminEndpoint
@@ -60,6 +62,8 @@ class Endpoints:
     """The query API of Log Analytics."""
     admin: str = ""
     """The address of what only the simulator knows (`http/admin.py`)."""
+    sign_in: str = ""
+    """Where applications sign in with a secret (`entra/sign_in.py`)."""
 
     def environment(self) -> dict[str, str]:
         return {
@@ -72,8 +76,8 @@ class Endpoints:
 
 
 class ArmSimulator:
-    """`machines`, `identities`, `insights`, `requests`, `faults`, `scopes`, `limits` and `tokens` are public, for tests
-    and demos."""
+    """`machines`, `identities`, `insights`, `requests`, `faults`, `scopes`, `limits`, `tokens` and `directory` are
+    public, for tests and demos."""
 
     def __init__(
         self, clock: Clock, *, seed: int = 0, publish: Publish = lambda event: None, options: Options | None = None
@@ -85,6 +89,7 @@ class ArmSimulator:
         self.faults = Faults(seed)
         self.scopes = Scopes()
         self.tokens = Tokens(clock, self.options)
+        self.directory = Directory()
         self.limits = Limits(clock, self.options)
         self.identities = UserIdentities(self.options.tenant_id, self.machines.add_group)
         events = Events(clock, seed, self.options.tenant_id, publish)
@@ -103,11 +108,14 @@ class ArmSimulator:
         self._extensions = Extensions(platform)
         self._surroundings = Surroundings(self.machines, self.scopes, self.options)
         graph = Graph(platform, self.scopes, self.insights.associations)
-        routes = Routes(platform, self._lifecycle, self._extensions, self._surroundings, self.insights, graph)
+        routes = Routes(
+            platform, self._lifecycle, self._extensions, self._surroundings, self.insights, graph, self.scopes
+        )
         self._events = events
         self._platform = platform
         self._admin = AdminEndpoint(platform, self.scopes, self.insights)
         self._identity = IdentityEndpoint(self.tokens, self.options)
+        self._sign_in = SignIn(self.tokens, self.directory, self.options)
         heartbeats = Heartbeats(platform, self.insights.sending, self.options.heartbeat_lag)
         of_logs = (self.tokens, self.scopes, self.faults, self.requests, self.insights.workspaces, heartbeats)
         self._logs = LogsEndpoint(platform, *of_logs)
@@ -135,6 +143,10 @@ class ArmSimulator:
         """Every time in which no agent of a running machine sent, although one had before, and whose write began it."""
         return self.insights.sending.gaps
 
+    def publish_handlers(self, source: Callable[[], Iterable[Handler]]) -> None:
+        """Add what the source has at any time to the artifact repository; what is there already stays as it is."""
+        self._platform.artifacts.publish(source)
+
     def data_flows(self, vm_id: str) -> DataFlow:
         """Whether the VM's Azure Monitor Agent sends data, and else why not."""
         return self.insights.data_flow(self.machines[vm_id])
@@ -145,8 +157,10 @@ class ArmSimulator:
             self._folder = tempfile.TemporaryDirectory(prefix="arm-simulator-")
             folder = Path(self._folder.name)
         certificates = make_certificates(folder)
-        arm = await self._serve(self._door.application(), certificates.server_context())
-        logs = await self._serve(self._logs.application(), certificates.server_context())
+        context = certificates.server_context()
+        logs = f"https://127.0.0.1:{await self._serve(self._logs.application(), context)}"
+        sign_in = f"https://127.0.0.1:{await self._serve(self._sign_in.application(), context)}"
+        arm = await self._serve(self._door.application(sign_in, logs), context)
         identity = await self._serve(self._identity.application(), None)
         admin = await self._serve(self._admin.application(), None)
         return Endpoints(
@@ -154,8 +168,9 @@ class ArmSimulator:
             f"http://127.0.0.1:{identity}{self._identity.path}",
             self._identity.header,
             certificates.ca_file,
-            f"https://127.0.0.1:{logs}",
+            logs,
             f"http://127.0.0.1:{admin}",
+            sign_in,
         )
 
     async def stop(self) -> None:

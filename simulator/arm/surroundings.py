@@ -7,9 +7,11 @@ from typing import Any
 
 from simulator.arm.compute.machines import Machines
 from simulator.arm.http import errors
-from simulator.arm.http.targets import Kind, Target
+from simulator.arm.http.targets import Target
 from simulator.arm.options import Options
 from simulator.arm.scopes import Scopes
+
+_COMPUTE = "microsoft.compute"
 
 
 class Surroundings:
@@ -41,13 +43,21 @@ class Surroundings:
             "subscriptionId": subscription,
             "tenantId": self._tenant,
             "displayName": "Simulated subscription",
+            "authorizationSource": "RoleBased",
+            "managedByTenants": [],
             "state": "Disabled" if subscription.lower() in self._scopes.disabled else "Enabled",
             **self._described.get(f"/subscriptions/{subscription}".lower(), {}),
         }
 
+    def list_groups(self, subscription: str) -> list[dict[str, Any]]:
+        """All groups of a subscription, in the order of their names."""
+        return [self._group(subscription, *group) for group in self._machines.groups(subscription)]
+
     def get_group(self, target: Target) -> dict[str, Any]:
-        name, location = self.find_group(target)
-        id_ = f"/subscriptions/{target.subscription}/resourceGroups/{name}"
+        return self._group(target.subscription, *self.find_group(target))
+
+    def _group(self, subscription: str, name: str, location: str) -> dict[str, Any]:
+        id_ = f"/subscriptions/{subscription}/resourceGroups/{name}"
         return {
             "id": id_,
             "name": name,
@@ -74,14 +84,14 @@ class Surroundings:
             raise errors.group_not_found(target.names["group"])
         return found
 
-    def get_provider(self, target: Target) -> dict[str, Any]:
-        """The provider's registration; a request to register takes effect at once."""
-        subscription = target.subscription.lower()
-        if target.kind is Kind.PROVIDER_REGISTER:
-            self._scopes.unregistered.discard(subscription)
-        state = "NotRegistered" if subscription in self._scopes.unregistered else "Registered"
-        scope = f"/subscriptions/{target.subscription}/providers/Microsoft.Compute"
-        return {"id": scope, "namespace": "Microsoft.Compute", "registrationState": state}
+    def register(self, subscription: str, namespace: str) -> None:
+        """Register a provider, which takes effect at once."""
+        if namespace.lower() == _COMPUTE:
+            self._scopes.unregistered.discard(subscription.lower())
+
+    def is_registered(self, subscription: str, namespace: str) -> bool:
+        """Whether a subscription may use a provider; only compute can be unregistered here."""
+        return namespace.lower() != _COMPUTE or subscription.lower() not in self._scopes.unregistered
 
     def get_image(self, target: Target, path: str) -> dict[str, Any]:
         """A managed image or a gallery image definition."""

@@ -6,12 +6,15 @@ file without `waits` of its own gets those of the demo's policies; nothing else 
 
 from __future__ import annotations
 
+import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
 _SUFFIXES = (".yaml", ".yml")
+_NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class NoPolicies(Exception):
@@ -36,6 +39,25 @@ def copy_policies(folder: Path, target: Path, waits_of: Path) -> list[str]:
             file.write_text(f"{text.rstrip()}\n{block}", "utf-8")
             changed.append(file.name)
     return changed
+
+
+def secret_settings(folder: Path) -> set[str]:
+    """The names of the app settings that the policies of a folder put into protected settings."""
+    names: set[str] = set()
+    for file in folder.iterdir():
+        if file.suffix in (*_SUFFIXES, ".json"):
+            with suppress(OSError, ValueError, yaml.YAMLError):
+                names |= set(_NAME.findall(repr(_protected(yaml.safe_load(file.read_text("utf-8"))))))
+    return names
+
+
+def _protected(policy: object) -> list[object]:
+    """The protected settings of a policy, and of its workspaces."""
+    if not isinstance(policy, dict):
+        return []
+    listed = policy.get("workspaces")
+    workspaces = listed if isinstance(listed, list) else []
+    return [each.get("protectedSettings") for each in (policy, *workspaces) if isinstance(each, dict)]
 
 
 def _lacks_waits(text: str) -> bool:

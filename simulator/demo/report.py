@@ -40,6 +40,8 @@ class Report:
     checks: Sequence[Check]
     seconds: float
     scale: float
+    operations: Sequence[str] = ()
+    """The operations of role definitions that the product needed."""
 
     @property
     def ok(self) -> bool:
@@ -80,6 +82,7 @@ class Report:
             "azure_monitor_agents_without_data": dict(figures.silent),
             "median_seconds_to_put": figures.median_to_put,
             "checks": [{"name": check.name, "ok": check.ok, "problems": [*check.problems]} for check in self.checks],
+            "operations": list(self.operations),
             "seconds": round(self.seconds, 1),
             "simulated": {"parts": ["ARM", "Event Grid", "functions host"], "scale": self.scale},
         }

@@ -27,7 +27,7 @@ from rich.console import Console
 from simulator.demo.fleet import CROWDED, make_fleet
 from simulator.demo.guide import guide
 from simulator.demo.ledger import Ledger, Row
-from simulator.demo.own_policies import copy_policies
+from simulator.demo.own_policies import copy_policies, secret_settings
 from simulator.demo.progress import Progress, progress_for
 from simulator.demo.report import WIDTH, Report, sort_rows
 from simulator.demo.scene import Scene
@@ -82,7 +82,7 @@ async def _onboard(args: argparse.Namespace, console: Console, policies: Path) -
     today = make_today(args.vms)
     scene = Scene((*make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)), *today), _PATIENCE)
     async with Laptop(CloudOptions(seed=args.seed, faults=_FAULTS, observe=scene.observe)) as laptop:
-        prepare(laptop.arm)
+        prepare(laptop.arm, dict(args.setting))
         assign_shipped_roles(laptop.arm, (*SUBSCRIPTIONS, CROWDED, TODAY))
         console.print(
             "Starting the functions host; Azurite, ARM, Event Grid and an outcome topic are up", highlight=False
@@ -100,7 +100,8 @@ async def _onboard(args: argparse.Namespace, console: Console, policies: Path) -
                 await _play(laptop, scene, read, progress, own=bool(args.policies))
             evidence = _evidence(laptop, scene, await read(), host)
             checks = judge_any(evidence) if args.policies else judge(evidence)
-            report = await _report(laptop, evidence, checks, ledger, host, began)
+            secrets = {name: settings[name] for name in secret_settings(policies) if settings.get(name)}
+            report = await _report(laptop, evidence, checks, ledger, host, began, secrets)
         _show(report, console, as_json=args.json)
         if args.picture:
             picture = report.as_picture(title=_command(args))
@@ -181,10 +182,18 @@ def _evidence(laptop: Laptop, scene: Scene, rows: Mapping[str, Row], host: Funct
 
 
 async def _report(
-    laptop: Laptop, evidence: Evidence, checks: Sequence[Check], ledger: Ledger, host: FunctionsHost, began: float
+    laptop: Laptop,
+    evidence: Evidence,
+    checks: Sequence[Check],
+    ledger: Ledger,
+    host: FunctionsHost,
+    began: float,
+    secrets: Mapping[str, str],
 ) -> Report:
+    """The report; `secrets` are those of the policies, by the names of their app settings."""
     took = time.monotonic() - began
-    report = Report(sort_rows(evidence.rows), figures(evidence), checks, took, laptop.cloud_options.scale)
+    operations = sorted(laptop.arm.scopes.needed.of(laptop.arm.options.principal_id))
+    report = Report(sort_rows(evidence.rows), figures(evidence), checks, took, laptop.cloud_options.scale, operations)
     texts = {
         "table": repr(await ledger.everything()),
         "queue": await _messages(laptop.azurite.connection_string),
@@ -193,7 +202,7 @@ async def _report(
         "output": report.as_json(),
         "pages": "\n".join((await read_pages(host.url)).values()),
     }
-    return replace(report, checks=[*report.checks, search_secrets(laptop.secrets(), texts)])
+    return replace(report, checks=[*report.checks, search_secrets({**secrets, **laptop.secrets()}, texts)])
 
 
 async def _messages(connection_string: str) -> str:

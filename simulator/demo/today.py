@@ -104,10 +104,13 @@ def make_today(others: int) -> tuple[Member, ...]:
     )
 
 
-def prepare(arm: ArmSimulator) -> None:
-    """Create the rules; the identities come with their VMs."""
+def prepare(arm: ArmSimulator, settings: Mapping[str, str]) -> None:
+    """Create the rules, and what settings of policies of one's own name; other identities come with their VMs."""
     arm.insights.resources.add_rule(RULE)
     arm.insights.resources.add_rule(OTHER_RULE, kind="Windows")
+    for value in settings.values():
+        if "/providers/microsoft.managedidentity/userassignedidentities/" in value.lower():
+            arm.identities.add(value)
 
 
 def lacking(arm: ArmSimulator, members: Sequence[Member]) -> dict[str, str]:

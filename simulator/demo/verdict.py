@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import mean, median
 from typing import Any
 
-from simulator.arm import Breakage, Kind
+from simulator.arm import Breakage, Kind, Obstacle
 from simulator.arm.http.journal import Requests
 from simulator.demo.fleet import Member
 from simulator.demo.ledger import Row
@@ -117,6 +117,8 @@ def figures(evidence: Evidence) -> Figures:
     calls = {vm: evidence.requests.count(vm=vm) for vm in onboarded}
     rows = [row for row in evidence.rows.values() if row.vm in at_first_sight]
     to_put = [row.seconds_to_put for row in rows if row.seconds_to_put is not None]
+    # Under policies of one's own something else may be installed on these machines.
+    agents = {vm: reason for vm, reason in evidence.silent.items() if vm in onboarded and reason != Obstacle.NO_AGENT}
     return Figures(
         counts=Counter(row.outcome for row in evidence.rows.values()),
         calls=len(evidence.requests),
@@ -125,8 +127,8 @@ def figures(evidence: Evidence) -> Figures:
         duplicates=len(evidence.repeated),
         outcome_events=len(evidence.outcome_events),
         median_to_put=median(to_put) if to_put else None,
-        agents=len(evidence.silent.keys() & onboarded),
-        silent=Counter(reason for vm, reason in evidence.silent.items() if reason and vm in onboarded),
+        agents=len(agents),
+        silent=Counter(filter(None, agents.values())),
     )
 
 

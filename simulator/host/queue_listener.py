@@ -42,7 +42,11 @@ class QueueListener:
         self._options = options
         self._invoker = invoker
         self._queue = QueueClient.from_connection_string(connection, name)
-        self._poison = QueueClient.from_connection_string(connection, f"{name}-poison")
+        # As in the real host: what fails in a poison queue stays there. It comes again when its lease ends, and after
+        # too many tries it is left alone.
+        self._poison = (
+            None if name.endswith("-poison") else QueueClient.from_connection_string(connection, f"{name}-poison")
+        )
         self._running: set[asyncio.Task[None]] = set()
 
     async def listen(self) -> None:
@@ -64,7 +68,8 @@ class QueueListener:
         """Settle the messages of the last runs, then close the queue."""
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._queue.close()
-        await self._poison.close()
+        if self._poison is not None:
+            await self._poison.close()
 
     def _start(self, message: QueueMessage) -> None:
         task = asyncio.create_task(self._process(message))
@@ -92,7 +97,7 @@ class QueueListener:
         text = self._decoded(message)
         spent = (message.dequeue_count or 0) > self._options.max_dequeue_count
         if text is None or spent:
-            return await self._bury(message)
+            return await self._give_up(message)
         lease = asyncio.create_task(self._renew(message))
         try:
             result = await self._invoker.invoke(self._function, TypedData(string=text), _metadata(message, text))
@@ -103,7 +108,7 @@ class QueueListener:
         if result.succeeded:
             await self._delete(message)
         elif (message.dequeue_count or 0) >= self._options.max_dequeue_count:
-            await self._bury(message)
+            await self._give_up(message)
         else:
             await self._update(message, int(self._options.visibility_timeout))
         return None
@@ -124,17 +129,19 @@ class QueueListener:
         with suppress(ResourceNotFoundError):
             await self._queue.delete_message(message.id, message.pop_receipt)
 
-    async def _bury(self, message: QueueMessage) -> None:
-        """Move a message unchanged to the poison queue."""
-        host_logger.error(
-            "Message has reached MaxDequeueCount, or cannot be decoded: moved to %s", self._poison.queue_name
-        )
+    async def _give_up(self, message: QueueMessage) -> None:
+        """Move a message unchanged to the poison queue; leave it where it is if this is one."""
+        if self._poison is not None:
+            await self._bury(message, self._poison)
+
+    async def _bury(self, message: QueueMessage, poison: QueueClient) -> None:
+        host_logger.error("Message has reached MaxDequeueCount, or cannot be decoded: moved to %s", poison.queue_name)
         try:
-            await self._poison.send_message(message.content)
+            await poison.send_message(message.content)
         except ResourceNotFoundError:
             with suppress(ResourceExistsError):
-                await self._poison.create_queue()
-            await self._poison.send_message(message.content)
+                await poison.create_queue()
+            await poison.send_message(message.content)
         await self._delete(message)
 
     def _decoded(self, message: QueueMessage) -> str | None:

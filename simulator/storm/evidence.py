@@ -18,6 +18,7 @@ from simulator.storm.targets import (
     BESIDE,
     IDENTITY,
     LINUX_RULE,
+    NEEDS,
     OMS,
     RULE,
     TARGETS,
@@ -65,6 +66,20 @@ def unproved(arm: ArmSimulator, rows: Iterable[Row]) -> set[str]:
         for row in rows
         if row.extension == OMS.extension and arm.machines.find(row.vm) is not None
         if row.vm not in installed or (WITHOUT_HEARTBEAT not in row.vm and not arm.data_flows(row.vm).flows)
+    }
+
+
+def unmet(arm: ArmSimulator, rows: Iterable[Row]) -> set[tuple[str, str]]:
+    """VM and name of each extension that may wait for ever: the row of the one that it needs has failed, and ARM does
+    not show that one as succeeded either."""
+    failed = {(row.vm, row.extension) for row in rows if row.outcome == "Failed"}
+    return {
+        (vm, target.extension)
+        for target, needed in NEEDS.items()
+        for vm, extension in failed
+        if extension == needed.extension
+        and (machine := arm.machines.find(vm)) is not None
+        and _lacking(arm, machine, needed.handler, whole=False)
     }
 
 

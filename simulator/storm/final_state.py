@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,16 +10,13 @@ from simulator.arm import Kind
 from simulator.demo.fleet import Expectation, Member
 from simulator.demo.ledger import Ledger, Row
 from simulator.laptop import Laptop
-from simulator.storm.evidence import lacking, silent, unproved
+from simulator.storm.evidence import lacking, silent, unmet, unproved
 from simulator.storm.gaps import sort_gaps
 from simulator.storm.hosts import Hosts
-from simulator.storm.invariant import ExpectedRow, FinalState
+from simulator.storm.invariant import WAITS_FOR_NEEDED, WAITS_FOR_PROOF, ExpectedRow, FinalState
 from simulator.storm.others import Others
 from simulator.storm.storage import checks, everything
-from simulator.storm.targets import AGENTS, OMS, TARGETS, Target, expected, wanted
-
-# The protected setting of the storm's own catalogue entry.
-SECRETS = {"INVENTORY_TOKEN": secrets.token_urlsafe(32)}
+from simulator.storm.targets import AGENTS, NEEDS, OMS, SECRETS, TARGETS, Target, expected, wanted
 
 _CONTESTED = 3
 # The sweep has nothing to do for these outcomes, so a VM whose event was lost has no row.
@@ -53,6 +49,7 @@ async def read_final_state(
         machines=machines,
         checks=checks(storage),
         attempts=[attempt for attempt in laptop.arm.attempts if attempt.principal == ours],
+        needs={target.handler: needed.handler for target, needed in NEEDS.items()},
         collisions=[each for each in laptop.arm.collisions if each.principal == ours and ours in each.principals],
         breakages=[each for each in laptop.arm.breakages if each.principal == ours],
         others_breakages=sum(each.principal != ours for each in laptop.arm.breakages),
@@ -72,18 +69,25 @@ async def read_final_state(
             "outcome events": str(published),
             "pages": "\n".join(pages),
         },
-        secrets={**laptop.secrets(), "inventory token": SECRETS["INVENTORY_TOKEN"]},
+        secrets={**laptop.secrets(), **{name.replace("_", " ").lower(): value for name, value in SECRETS.items()}},
         shown=shown,
     )
 
 
 def expected_rows(
-    fleet: Iterable[Member], laptop: Laptop, others: Others, rows: Sequence[Row], *, steps: bool = True
+    fleet: Iterable[Member],
+    laptop: Laptop,
+    others: Others,
+    rows: Sequence[Row],
+    *,
+    steps: bool = True,
+    extensions: int = 3,
 ) -> list[ExpectedRow]:
     """The row that each VM and extension of a fleet must have, given what happened to its events and requests, and what
-    the others did to it. `rows` are those that are there: a removal waits for the row of another policy."""
+    the others did to it. `rows` are those that are there: a removal waits for the row of another policy, and an
+    extension for the one that it needs."""
     lost = {str(event["data"]["resourceUri"]).lower() for event in laptop.grid.lost}
-    waiting = unproved(laptop.arm, rows)
+    unproved_vms, lacks_needed = unproved(laptop.arm, rows), unmet(laptop.arm, rows)
     return [
         ExpectedRow(
             vm=member.id,
@@ -91,13 +95,16 @@ def expected_rows(
             extension=target.extension,
             outcome=must.outcome,
             error=must.error,
-            may_be_unknown=_may_be_unknown(member, must, target, lost=member.id in lost, steps=steps),
+            may_be_unknown=_may_be_unknown(member, must, target, targets, lost=member.id in lost),
             refusals=_refusals(laptop, others, member, target),
             may_end=_may_end(others, member, target),
-            may_wait=target is OMS and must.outcome == "Removed" and member.id in waiting,
+            may_wait=(target is OMS and must.outcome == "Removed" and member.id in unproved_vms)
+            or (member.id, target.extension) in lacks_needed,
+            waits_for=WAITS_FOR_NEEDED if target in NEEDS else WAITS_FOR_PROOF,
         )
         for member in fleet
-        for target in wanted(member, steps=steps)
+        for targets in (wanted(member, steps=steps, extensions=extensions),)
+        for target in targets
         for must in (expected(member, target),)
     ]
 
@@ -141,14 +148,14 @@ def _may_end(others: Others, member: Member, target: Target) -> frozenset[str]:
     return frozenset(lost | contested)
 
 
-def _may_be_unknown(member: Member, must: Expectation, target: Target, *, lost: bool, steps: bool) -> bool:
+def _may_be_unknown(
+    member: Member, must: Expectation, target: Target, targets: Iterable[Target], *, lost: bool
+) -> bool:
     """Whether no row is right. A VM may be deleted before its other extensions were decided; and only the event of its
     creation leaves a row that says out of scope, unless another event of the VM, or a check, comes first."""
     if must.outcome == "Gone":
         return target is not OMS
-    if must.outcome == "OutOfScope" and any(
-        expected(member, each).outcome != must.outcome for each in wanted(member, steps=steps)
-    ):
+    if must.outcome == "OutOfScope" and any(expected(member, each).outcome != must.outcome for each in targets):
         return True
     # Of a policy that the VM is outside of; or where its row stays that of the policy.
     aside = must.outcome == "OutOfScope" and (not target.handler or not member.spec.os_type)

@@ -73,9 +73,11 @@ def sort(
 def _stopped_after_proof(gap: Gap, removals: Sequence[datetime], satisfied: datetime | None) -> bool:
     """Whether somebody else stopped the new agent when it had been proved: by a heartbeat since its policy was
     satisfied, which counts for 15 minutes, longer than a storm; by ARM in the pass that sent the request."""
+    requested = max((at for at in removals if at <= gap.began), default=gap.began)
+    if WITHOUT_HEARTBEAT in gap.vm and gap.reason_since is not None and gap.reason_before in UNSEEN:
+        return gap.reason_since >= requested - _ONE_PASS  # it sent nothing before, and ARM could not see why
     if gap.silenced_at is None:
         return False
-    requested = max((at for at in removals if at <= gap.began), default=gap.began)
     if gap.reason not in UNSEEN or WITHOUT_HEARTBEAT in gap.vm:
         return gap.silenced_at >= requested - _ONE_PASS
     if satisfied is None or satisfied > requested:

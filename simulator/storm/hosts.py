@@ -8,10 +8,12 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from simulator.host_process import FunctionsHost
 from simulator.laptop import FUNCTION, SUBSCRIPTIONS, Laptop, webhook
+from simulator.own_handlers import own_handlers
 from simulator.storm.front import Front
 from simulator.storm.invariant import Handled
 from simulator.storm.versions import THIS, Version
@@ -59,7 +61,10 @@ class Hosts:
         return sum(len(hosts) - 1 for hosts in self._hosts.values())
 
     async def start(self) -> None:
-        """Start the first host of each version, and subscribe them to the events of every VM."""
+        """Start the first host of each version, and subscribe them to the events of every VM. The extensions of their
+        policy folder's `extensions/` exist from then on."""
+        policies = Path(self._environment(THIS)["ONBOARDING_POLICIES"])
+        self._laptop.arm.publish_handlers(partial(own_handlers, policies))
         await asyncio.gather(*map(self._launch, self._hosts))
         await self._front.start()
         await self._laptop.subscribe(webhook(self._front.url), SUBSCRIPTIONS)

@@ -1,10 +1,10 @@
 """The invariant: what must be true at the end of every storm; the fault suite checks it too.
 
-Every VM has one correct final row for each extension that a policy wants, no VM got a second effective install or had
-two of our writes under way, every row that says installed has all that ARM can prove, no VM lost its last agent that
-sends by us, every waiting row has exactly one scheduled check, every outcome was published, the shipped roles suffice,
-and no secret is anywhere. Where hosts of several versions ran, each version did its share. Only the product's traces
-are checked; none of its code is used.
+Every VM has one correct final row for each extension that a policy wants, no VM got a second effective install, or one
+before the extension that it needs, or had two of our writes under way, every row that says installed has all that ARM
+can prove, no VM lost its last agent that sends by us, every waiting row has exactly one scheduled check, every outcome
+was published, the shipped roles suffice, and no secret is anywhere. Where hosts of several versions ran, each version
+did its share. Only the product's traces are checked; none of its code is used.
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ TWO_WRITES = "no VM had two of our writes under way"
 
 # After this report, another request for the extension is right: the package manager was locked.
 _WORTH_ANOTHER_TRY = ("ProvisioningState/failed/55",)
-# What a removal waits for that is never proved: its checks go on, and may meet a fault.
-_WAITS_FOR_PROOF = ("only-after", "heartbeat", "platform", "throttling")
+WAITS_FOR_PROOF = ("only-after", "heartbeat")
+"""What a removal waits for that is never proved."""
+WAITS_FOR_NEEDED = ("needed-extension",)
+"""What an extension waits for that needs one which has failed."""
+# The checks of a row that waits for ever go on, and may meet a fault.
+_FAULTS = ("platform", "throttling")
 # The kinds of work that each version must have a share of.
 _SHARED = ("events", "messages", "sweeps", "calls")
 
@@ -49,7 +53,10 @@ class ExpectedRow:
     may_end: frozenset[str] = frozenset()
     """The causes with which a row is right that leaves the VM to a person, because of what somebody else did to it."""
     may_wait: bool = False
-    """Whether it is right that a removal waits, because what it comes after cannot be proved."""
+    """Whether it is right that the row waits for ever: what a removal comes after cannot be proved, or the extension
+    that this one needs has failed."""
+    waits_for: Sequence[str] = WAITS_FOR_PROOF
+    """What the row is waiting for if it may wait for ever."""
 
     def __str__(self) -> str:
         return f"{self.extension} on {self.name}"
@@ -84,6 +91,8 @@ class FinalState:
     """The scheduled checks on the queue, hidden or not."""
     attempts: Sequence[Attempt]
     """The product's writes of extensions."""
+    needs: Mapping[str, str]
+    """By handler: the one that has to succeed on a VM before this one is requested."""
     collisions: Sequence[Collision]
     """The product's writes that met another write of the product on the same VM."""
     breakages: Sequence[Breakage]
@@ -145,6 +154,10 @@ def judge(final_state: FinalState, most_attempts: int = 5) -> list[Finding]:
         Finding(
             "no second install was requested for a VM", tuple(_repeated(final_state.attempts, final_state.touched))
         ),
+        Finding(
+            "no extension was requested before the one that it needs had succeeded",
+            tuple(_early(final_state.attempts, final_state.needs)),
+        ),
         Finding(TWO_WRITES, tuple(_colliding(final_state.collisions))),
         Finding(
             "every row that says installed or removed has all that its policy wants", tuple(_incomplete(final_state))
@@ -180,7 +193,7 @@ def judge(final_state: FinalState, most_attempts: int = 5) -> list[Finding]:
 def row_is_right(expected_row: ExpectedRow, row: Row, most_attempts: int = 5) -> bool:
     """Whether the row is correct; giving up is correct only after ARM has refused often enough."""
     if row.outcome == "Waiting" and (expected_row.may_wait or expected_row.outcome == row.outcome):
-        return row.text("WaitingFor") in _WAITS_FOR_PROOF
+        return row.text("WaitingFor") in (*expected_row.waits_for, *_FAULTS)
     if (row.outcome, row.text("ErrorCode")) == (expected_row.outcome, expected_row.error):
         return True
     left = row.text("Cause") in expected_row.may_end or expected_row.refusals >= most_attempts
@@ -214,6 +227,14 @@ def _repeated(attempts: Iterable[Attempt], touched: Set[tuple[str, str]]) -> Ite
         if attempt.found:
             state = f"{attempt.found} {attempt.status}".strip()
             yield Violation(attempt.vm, f"{_name(attempt.vm)} got a request for {attempt.handler}, which was {state}")
+
+
+def _early(attempts: Iterable[Attempt], needs: Mapping[str, str]) -> Iterator[Violation]:
+    for attempt in attempts:
+        needed = needs.get(attempt.handler)
+        if needed is not None and needed not in attempt.succeeded:
+            says = f"{_name(attempt.vm)} got a request for {attempt.handler} before {needed} had succeeded"
+            yield Violation(attempt.vm, says)
 
 
 def _colliding(collisions: Iterable[Collision]) -> Iterator[Violation]:

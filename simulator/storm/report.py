@@ -59,6 +59,8 @@ class Report:
     """The work of each version, by the version's name."""
     findings: Sequence[Finding]
     histories: Mapping[str, Sequence[Row]]
+    operations: Sequence[str] = ()
+    """The operations of role definitions that the product needed."""
 
     @property
     def ok(self) -> bool:
@@ -111,6 +113,7 @@ class Report:
                 {"name": f.name, "ok": f.ok, "violations": [{"vm": v.vm, "says": v.says} for v in f.violations]}
                 for f in self.findings
             ],
+            "operations": list(self.operations),
             "histories": {vm: [line.as_json() for line in lines] for vm, lines in self.histories.items()},
         }
 

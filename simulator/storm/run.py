@@ -29,16 +29,18 @@ from simulator.pages import read_pages, shown_outcomes
 from simulator.storm.final_state import expected_rows, migrating, read_final_state
 from simulator.storm.fleet import make_storm_fleet
 from simulator.storm.hosts import FAILED, Hosts
-from simulator.storm.invariant import FinalState, Finding, judge
+from simulator.storm.invariant import WAITS_FOR_NEEDED, FinalState, Finding, judge
 from simulator.storm.report import Report, Reports
 from simulator.storm.storm import SETTINGS, Storm, StormOptions, options
+from simulator.storm.targets import OWN, copy_policies
 from simulator.storm.versions import Version, export
 
-_ROWS_EACH = 3
+_AGENTS_ROWS = 2  # of each VM: for the OMS agent and the Azure Monitor Agent
 _UNHEARD = ("Microsoft.Insights/*",)  # no source shows such events
 _JITTER = 60.0  # simulated seconds by which events are late, and so out of order
 _PAUSE = 60.0  # seconds that each pause may add
-_LIMIT = 150.0  # seconds, and one more for each VM: two storms may run concurrently on two cores
+_LIMIT = 150.0  # seconds, and some more for each VM: two storms may run concurrently on two cores
+_EACH = {3: 2.0, 5: 4.0}  # by the number of extensions
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,6 +67,7 @@ def _one(args: argparse.Namespace, seed: int, beside: Sequence[Version], console
         outages=args.outages,
         pauses=args.pauses,
         migrating=args.migrating,
+        extensions=args.extensions,
     )
     with TemporaryDirectory(prefix="storm-") as folder:
         return asyncio.run(storm(storm_options, args.vms, Path(folder), console, beside))
@@ -113,7 +116,8 @@ async def storm(
     take part. It ends after `limit` seconds; None: after the limit of a fleet of that size."""
     began = time.monotonic()
     share = storm_options.migrating if all(version.knows_removals for version in beside) else None
-    scene = Scene(make_storm_fleet(vms, storm_options.seed, tuple(SUBSCRIPTIONS), share))
+    extensions = storm_options.extensions
+    scene = Scene(make_storm_fleet(vms, storm_options.seed, tuple(SUBSCRIPTIONS), share, extensions))
     events = Faults(
         storm_options.duplicates, storm_options.copies, storm_options.lost, jitter=_JITTER, unheard=_UNHEARD
     )
@@ -121,13 +125,15 @@ async def storm(
         seed=storm_options.seed, faults=events, storage=folder / "storage", observe=scene.observe, options=options()
     )
     async with Laptop(cloud_options) as laptop, Ledger(laptop.azurite.connection_string) as ledger:
-        hosts = Hosts(laptop, SETTINGS, folder, beside)
+        policies = {} if extensions == 3 else {"ONBOARDING_POLICIES": str(copy_policies(folder / "policies"))}
+        hosts = Hosts(laptop, SETTINGS | policies, folder, beside)
         storm_run = Storm(storm_options, laptop, scene, hosts)
         try:
             console.print("Starting the functions hosts", highlight=False)
             await hosts.start()
-            with progress_for(console, vms, _ROWS_EACH) as progress:
-                await storm_run.run(ledger, progress, limit or _LIMIT + vms + _PAUSE * storm_options.pauses)
+            with progress_for(console, vms, _AGENTS_ROWS + len(OWN[extensions])) as progress:
+                longest = limit or _LIMIT + _EACH[extensions] * vms + _PAUSE * storm_options.pauses
+                await storm_run.run(ledger, progress, longest)
             pages, shown = await read_pages(hosts.url), await shown_outcomes(hosts.url)
         finally:
             await hosts.stop()
@@ -136,7 +142,7 @@ async def storm(
         final_state = await read_final_state(
             laptop,
             hosts,
-            expected_rows(scene.fleet, laptop, storm_run.others, rows, steps=hosts.steps),
+            expected_rows(scene.fleet, laptop, storm_run.others, rows, steps=hosts.steps, extensions=extensions),
             folder / "storage",
             storm_options.outages,
             storm_run.others.identities.written,
@@ -146,7 +152,7 @@ async def storm(
         )
         findings = judge(final_state)
         return Report(
-            figures=_figures(laptop, hosts, storm_run, time.monotonic() - began, final_state),
+            figures=_figures(laptop, hosts, storm_run, time.monotonic() - began, final_state, extensions),
             faults=dict(laptop.arm.faults.injected.most_common()),
             outcomes=dict(Counter(row.outcome for row in final_state.rows).most_common()),
             silent=final_state.silent,
@@ -154,18 +160,19 @@ async def storm(
             handled=final_state.handled,
             findings=findings,
             histories=_histories(findings, entities),
+            operations=sorted(laptop.arm.scopes.needed.of(laptop.arm.options.principal_id)),
         )
 
 
 def _figures(
-    laptop: Laptop, hosts: Hosts, storm_run: Storm, seconds: float, final_state: FinalState
+    laptop: Laptop, hosts: Hosts, storm_run: Storm, seconds: float, final_state: FinalState, extensions: int
 ) -> dict[str, int | float]:
     collisions = len(final_state.collisions)
     requests, counters, log = laptop.arm.requests, laptop.grid.counters, hosts.output()
     outcome_events = Counter(str(event["id"]) for event in laptop.topic.events)
     return {
         "VMs": len(storm_run.fleet),
-        "policies": 4 if hosts.removals else 3 if hosts.steps else 2,
+        "policies": 3 + len(OWN[extensions]) if hosts.removals else 3 if hosts.steps else 2,
         "VMs that migrate": len(migrating(storm_run.fleet)),
         "events": counters.published,
         "delivered twice": counters.duplicated,
@@ -187,6 +194,7 @@ def _figures(
         "gaps that others began": sum(final_state.gaps.by_others.values()),
         "gaps that our removals began": sum(final_state.gaps.unseen.values()) + final_state.gaps.undone,
         "our changes of identities": requests.count(kind=Kind.VM_PATCH),
+        "waits for a failed extension": sum(row.text("WaitingFor") in WAITS_FOR_NEEDED for row in final_state.rows),
         "installed, and sends nothing": sum(final_state.silent.values()),
         "outcomes published": len(outcome_events),
         "published twice": sum(times > 1 for times in outcome_events.values()),

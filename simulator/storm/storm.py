@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from copy import replace
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +24,12 @@ from simulator.demo.scene import Scene
 from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop
 from simulator.roles import assign_shipped_roles
 from simulator.storm.evidence import lacking, prepare
-from simulator.storm.final_state import SECRETS, expected_rows
+from simulator.storm.final_state import expected_rows
 from simulator.storm.fleet import MIGRATING
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import published_outcomes, row_is_right
 from simulator.storm.others import Others
-from simulator.storm.targets import GENERIC, IDENTITY, LINUX_RULE, NEWEST, RULE, WORKSPACE_ID
+from simulator.storm.targets import IDENTITY, LINUX_RULE, NEWEST, RULE, SECRETS, WORKSPACE_ID
 
 FAULTS = ROOT / "samples" / "faults" / "storm.yaml"
 DURATIONS = ROOT / "samples" / "durations" / "storm.yaml"
@@ -52,7 +52,8 @@ _OUTAGE = 2.0
 _DOWN_TIME = 0.5  # seconds between the kill of a host and the start of the next
 _CHANGES_AFTER = 120.0  # simulated seconds for which they go on after the last VM's story
 _PAUSED = 36.0  # seconds: a little longer than the 30 within which every write has to stop
-_REQUESTS_EACH = 2.5  # less than the requests of each VM, so that every kill happens
+# Less than the requests of each VM, so that every kill happens; by the number of extensions.
+_REQUESTS_EACH = {3: 2.5, 5: 10.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class StormOptions:
     """An operation that the app's roles do not allow; empty: they are the shipped ones."""
     migrating: float = MIGRATING
     """The share of the VMs that migrate from the OMS agent to the Azure Monitor Agent."""
+    extensions: int = 3
+    """How many extensions a Linux VM that migrates has a row for: a key of `OWN`."""
     file: Path = FAULTS
     """The faults of ARM."""
 
@@ -91,20 +94,32 @@ class StormOptions:
 
     def moments(self, what: str, count: int, vms: int) -> list[int]:
         """The numbers of requests to ARM after which something breaks, in rising order."""
-        chance = random.Random(f"{self.seed}|{what}")
-        return sorted(int(chance.uniform(0.05, 0.95) * _REQUESTS_EACH * vms) for _ in range(count))
+        chance, requests = random.Random(f"{self.seed}|{what}"), _REQUESTS_EACH[self.extensions] * vms
+        return sorted(int(chance.uniform(0.05, 0.95) * requests) for _ in range(count))
 
 
 def options() -> Options:
-    """ARM's options in a storm: the handlers that its support tables describe, its own durations, and events of
+    """ARM's options in a storm: the versions that its support tables describe, its own durations, and events of
     associations, all of which a storm loses."""
     return Options(
         subscriptions=tuple(SUBSCRIPTIONS),
         newest=NEWEST,
-        generic_handlers=GENERIC,
         durations=read_ranges(DURATIONS),
         association_events=True,
     )
+
+
+async def until_calm(
+    is_calm: Callable[[], Awaitable[bool]], stop_others: Callable[[], None], poll: float = _POLL
+) -> None:
+    """Return when it was calm at some polls in a row, and once more after those were stopped who act at any time: what
+    they did in the last moment has to be answered, too."""
+    calm = 0
+    while calm <= _CALM_ROUNDS:
+        calm = calm + 1 if await is_calm() else 0
+        if calm == _CALM_ROUNDS:
+            stop_others()
+        await asyncio.sleep(poll)
 
 
 class Storm:
@@ -191,8 +206,7 @@ class Storm:
             await asyncio.sleep(_WATCH)
 
     async def _until_calm(self, ledger: Ledger, progress: Progress, tasks: Sequence[asyncio.Task[None]]) -> None:
-        calm = 0
-        while calm < _CALM_ROUNDS:
+        async def is_calm() -> bool:
             for task in tasks:
                 if task.done():
                     task.result()
@@ -200,19 +214,21 @@ class Storm:
                 rows = await ledger.rows()
             progress.update(self._scene.created, rows)
             still = all(task.done() for task in tasks) and not self._laptop.grid.in_flight
-            calm = calm + 1 if still and self._is_settled(rows) else 0
-            await asyncio.sleep(_POLL)
+            return still and self._is_settled(rows)
+
+        await until_calm(is_calm, self.others.stop_undoing)
 
     def _is_settled(self, rows: Sequence[Row]) -> bool:
         published = published_outcomes(self._laptop.topic.events)
         if any(row.final and (row.vm, row.extension, row.outcome) not in published for row in rows):
             return False
         found = {(row.vm, row.extension): row for row in rows}
-        steps = self._hosts.steps
+        steps, extensions = self._hosts.steps, self._weather.extensions
+        known = expected_rows(self._scene.fleet, self._laptop, self.others, rows, steps=steps, extensions=extensions)
         right = all(
             row_is_right(expected_row, row)
             if (row := found.get((expected_row.vm, expected_row.extension)))
             else expected_row.may_be_unknown
-            for expected_row in expected_rows(self._scene.fleet, self._laptop, self.others, rows, steps=steps)
+            for expected_row in known
         )
         return right and not any(lacking(self._laptop.arm, rows, steps=steps).values())

@@ -1,6 +1,6 @@
 """What the storm's policies want: the OMS agent, or that it goes; the Azure Monitor Agent for Linux and Windows, with
-an identity and a rule; and an extension that the policy folder's own catalogue entry describes. And the outcome that
-each must have on each VM.
+an identity and a rule; and extensions that the policy folder's own catalogue entries describe, one or four of them. And
+the outcome that each must have on each VM.
 
 The outcomes follow from the fleet's own description and from the handlers of the simulated artifact repository. No code
 of the product is used.
@@ -8,20 +8,28 @@ of the product is used.
 
 from __future__ import annotations
 
+import secrets
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from simulator.arm import Agent, VmSpec
 from simulator.arm.compute.artifacts import Artifacts, Handler, Release
 from simulator.arm.insights.agent_settings import LINUX_AGENT, WINDOWS_AGENT
 from simulator.arm.options import OMS_HANDLER
 from simulator.demo.fleet import Expectation, Member
+from simulator.laptop import ROOT
 from simulator.storm.groups import WITHOUT_HEARTBEAT, Group, group_of
 
 # The newest versions in the artifact repository during a storm: those that the policies' support tables describe.
 NEWEST = {OMS_HANDLER: "1.3"}
-# The handler of the policy folder's own entry, which exists only in a storm.
-GENERIC = ("contoso.inventory.*",)
+
+_POLICIES = ROOT / "samples" / "policies"
+# The policies and entries that every storm has, and those that one with five extensions has besides.
+STORM, MORE = _POLICIES / "storm", _POLICIES / "storm-extensions"
+# The protected settings of their entries, by app setting: new in every run, so that a search finds none by chance.
+SECRETS = {name: secrets.token_urlsafe(32) for name in ("INVENTORY_TOKEN", "SHIPPER_KEY", "ASSETS_PASSWORD")}
 
 _MONITOR = "/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/rg-monitor/providers"
 _IDENTITIES = f"{_MONITOR}/Microsoft.ManagedIdentity/userAssignedIdentities"
@@ -53,8 +61,22 @@ OMS = Target("oms-agent-linux", "OMSExtension", OMS_HANDLER)
 AMA = Target("azure-monitor-agent-linux", "AzureMonitorLinuxAgent", LINUX_AGENT)
 AMA_WINDOWS = Target("azure-monitor-agent-windows", "AzureMonitorWindowsAgent", WINDOWS_AGENT)
 INVENTORY = Target("inventory-agent", "InventoryAgent", "Contoso.Inventory.InventoryAgentLinux")
+PLUGIN = Target("inventory-plugin", "InventoryPlugin", "Contoso.Inventory.InventoryPluginLinux")
+SHIPPER = Target("log-shipper", "LogShipper", "Contoso.Logs.LogShipperLinux")
+ASSETS = Target("asset-reporter", "AssetReporter", "Contoso.Assets.AssetReporterWindows")
 AGENTS = (AMA, AMA_WINDOWS)
-TARGETS = (OMS, *AGENTS, INVENTORY)
+# The policy folders' own extensions, by the number of extensions that a Linux VM which migrates has a row for.
+OWN = {3: (INVENTORY,), 5: (INVENTORY, PLUGIN, SHIPPER, ASSETS)}
+NEEDS = {PLUGIN: INVENTORY}
+"""The one that another needs on the VM before it is requested."""
+TARGETS = (OMS, *AGENTS, *OWN[5])
+
+
+def copy_policies(folder: Path) -> Path:
+    """Copy the policies and entries of a storm with five extensions into a new folder; returns that folder."""
+    for source in (STORM, MORE):
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+    return folder
 
 
 def rule_of(subscription: str) -> str:
@@ -62,9 +84,10 @@ def rule_of(subscription: str) -> str:
     return LINUX_RULE if subscription == BESIDE else RULE
 
 
-def wanted(member: Member, *, steps: bool = True) -> Sequence[Target]:
-    """What the VM has a row for. Without `steps`, the policies are those of a version that knows extensions alone."""
-    return (OMS, AMA) if not steps else (OMS, *_agents(member.spec), INVENTORY)
+def wanted(member: Member, *, steps: bool = True, extensions: int = 3) -> Sequence[Target]:
+    """What the VM has a row for; `extensions` is a key of `OWN`. Without `steps`, the policies are those of a version
+    that knows extensions alone."""
+    return (OMS, AMA) if not steps else (OMS, *_agents(member.spec), *OWN[extensions])
 
 
 def expected(member: Member, target: Target) -> Expectation:
@@ -79,21 +102,36 @@ def expected(member: Member, target: Target) -> Expectation:
         return _removed(member) if group_of(spec) is Group.MIGRATING else of_oms
     if target.extension == _OPEN[spec.subscription != BESIDE]:
         return Expectation("OutOfScope")
+    if target in OWN[5]:
+        return _expected_of_own(member, target)
     if _is_windows(spec) and target is not AMA_WINDOWS:
         return Expectation("OutOfScope")
-    if target is INVENTORY:
-        unsupported = Expectation("Undetermined") if _is_mute(spec) else None
-    elif of_oms.outcome == "Undetermined":
-        unsupported = of_oms
-    else:
-        unsupported = None if _release(target).installs_on(*_system(spec)) else Expectation("Unsupported")
-    if unsupported is not None:
-        return unsupported
+    if of_oms.outcome == "Undetermined":
+        return of_oms
+    if not _release(target).installs_on(*_system(spec)):
+        return Expectation("Unsupported")
     return Expectation("Installed") if spec.allow_extension_operations else of_oms
 
 
+def _expected_of_own(member: Member, target: Target) -> Expectation:
+    """Their entries have no support tables, so only the kind of system counts; and one waits for ever where the one
+    that it needs has failed."""
+    spec, needed = member.spec, NEEDS.get(target)
+    if _is_mute(spec):
+        return Expectation("Undetermined")
+    if _is_windows(spec) is not (target is ASSETS):
+        return Expectation("OutOfScope")
+    if not spec.allow_extension_operations:
+        return member.expected
+    if spec.runs and spec.runs_of == target.handler:
+        return Expectation("Failed", str(spec.runs[-1].exit_code))
+    if needed is not None and expected(member, needed).outcome == "Failed":
+        return Expectation("Waiting")
+    return Expectation("Installed")
+
+
 def _is_of_another_group(group: Group, target: Target) -> bool:
-    if target is INVENTORY:
+    if target in OWN[5]:
         return False
     return group is (Group.NEW if target is OMS else Group.OLD)
 

@@ -23,6 +23,7 @@ def test_a_host_that_starts_later_gets_the_events_of_the_fleet(tmp_path: Path) -
     file, log = tmp_path / "local.settings.json", tmp_path / "up.log"
     address = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "simulator", "up", "--to", f"http://{address}", "--write", str(file), "--vms", "1"]
+    command += ["--az", str(tmp_path / "az.env")]
     with log.open("wb") as output:
         up = subprocess.Popen([*command, "--schema", "cloudevents"], cwd=ROOT, stdout=output, stderr=output)
     try:

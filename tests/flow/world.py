@@ -302,7 +302,7 @@ class ArmInMemory:
         self._refuse_missing_parent(vm)
         self._refuse_second_writer(vm, name)
         properties = body["properties"]
-        kept = {key: properties[key] for key in ("publisher", "type", "typeHandlerVersion", "settings")}
+        kept = {key: each for key, each in properties.items() if key not in ("protectedSettings", "forceUpdateTag")}
         self.set_extension(vm, extension(name, "Creating", **kept))
         if self.after_put is not None:
             await self.after_put()
@@ -358,13 +358,15 @@ class ArmInMemory:
 
     def set_extension(self, vm: VmId, resource: dict[str, Any], message: str = "", code: str = "") -> None:
         """Set the extension of one handler; a VM has each handler once. If `resource` has no settings, the old ones
-        stay."""
+        stay, and so do its upgrades."""
         machine = self.machines[vm.key]
         name, handler = resource["name"], _handler(resource)
         before: dict[str, Any] = next(
             (r for r in machine.get("resources", []) if _handler(r) == handler), {"properties": {}}
         )
-        properties = {"settings": before["properties"].get("settings", {}), **resource["properties"]}
+        upgrades = ("autoUpgradeMinorVersion", "enableAutomaticUpgrade")
+        kept = {key: before["properties"][key] for key in upgrades if key in before["properties"]}
+        properties = {"settings": before["properties"].get("settings", {}), **kept, **resource["properties"]}
         others = [r for r in machine.get("resources", []) if _handler(r) != handler]
         machine["resources"] = [*others, {**resource, "properties": properties}]
         view = machine["properties"]["instanceView"]
@@ -1074,7 +1076,8 @@ class World:
     def _parsed(self, raw: dict[str, Any], file: str) -> Policy:
         """A policy may name an extension whose file cannot be used, but not as one of several."""
         policy = parse_policy(raw, file, compile_rule)
-        return with_extensions(policy, file, self.catalogue, self.unusable) if policy.one_of else policy
+        known = policy.one_of or policy.extension in self.catalogue
+        return with_extensions(policy, file, self.catalogue, self.unusable) if known else policy
 
     def add(self, name: str = "web01", **changes: Any) -> VmId:
         vm = vm_id(name)
@@ -1133,10 +1136,10 @@ class World:
         self.now = max(self.now, check.due)
         await self.dispatcher.check(check)
 
-    async def finish_install(self, vm: VmId, name: str = OMS, state: str = "Succeeded") -> None:
+    async def finish_install(self, vm: VmId, name: str = OMS, state: str = "Succeeded", version: str = "") -> None:
         """The handler of a catalogue entry finishes, and Event Grid delivers the event."""
         entry = CATALOGUE[name]
-        handler = {"publisher": entry.publisher, "type": entry.type, "typeHandlerVersion": entry.version}
+        handler = {"publisher": entry.publisher, "type": entry.type, "typeHandlerVersion": version or entry.version}
         self.arm.set_extension(vm, extension(entry.resource_name, state, **handler))
         await self.extension_written(vm, entry.resource_name, succeeded=state == "Succeeded")
 
@@ -1151,9 +1154,12 @@ class World:
         return True
 
     def with_policies(
-        self, policies: list[dict[str, Any]] | None = None, settings: dict[str, str] | None = None
+        self,
+        policies: list[dict[str, Any]] | None = None,
+        settings: dict[str, str] | None = None,
+        catalogue: Mapping[str, CatalogueEntry] | None = None,
     ) -> World:
-        """Another host with other policies or app settings: it shares everything outside its process."""
+        """Another host with other policies, app settings or catalogue: it shares everything outside its process."""
         shared = (
             "arm",
             "ledger",
@@ -1171,6 +1177,7 @@ class World:
         parts = {name: getattr(self, name) for name in shared}
         events = self.events + 1000  # so that its events are others
         wanted = self.policies if policies is None else policies
+        changed |= {"catalogue": catalogue} if catalogue else {}
         return World(wanted, now=self.now, events=events, **changed, **parts)
 
     async def advance(self, vm: VmId) -> None:

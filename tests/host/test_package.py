@@ -5,6 +5,7 @@ The packages are those of the test's own environment: building one downloads not
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -17,8 +18,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
+
+from simulator.azurite import Azurite
+from simulator.host_process import FunctionsHost
 
 pytestmark = pytest.mark.timeout(180)  # all packages are copied, compiled and zipped, and once more for the second zip
 
@@ -100,9 +106,48 @@ def test_the_zip_loads_with_its_own_packages_only(built: Built) -> None:
 
 
 def test_the_same_sources_make_the_same_zip(built: Built, site_packages: Path, tmp_path: Path) -> None:
-    done = build(site_packages, tmp_path / "deeper" / "again.zip")
+    done = build(site_packages, tmp_path / "deeper" / built.path.name)
 
     assert json.loads(done.stdout)["sha256"] == built.manifest["sha256"]
+    for suffix in (".zip", ".zip.sha256", ".cdx.json"):
+        again = (tmp_path / "deeper" / built.path.name).with_suffix(suffix)
+        assert again.read_bytes() == built.path.with_suffix(suffix).read_bytes()
+
+
+def test_the_hash_beside_the_zip_is_that_of_the_zip(built: Built) -> None:
+    sha256, name = built.path.with_suffix(".zip.sha256").read_text().split()
+    assert (sha256, name) == (hashlib.sha256(built.path.read_bytes()).hexdigest(), built.path.name)
+
+
+def test_the_bill_of_materials_names_every_package_in_the_zip(built: Built) -> None:
+    bill = json.loads(built.path.with_suffix(".cdx.json").read_text())
+    assert (bill["bomFormat"], bill["specVersion"], bill["version"]) == ("CycloneDX", "1.6", 1)
+    assert bill["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": built.manifest["sha256"]}]
+    installed = re.compile(rf"{re.escape(PACKAGES)}([^/]+?)-([^/-]+)\.dist-info/METADATA")
+    in_zip = {
+        (re.sub(r"[-_.]+", "-", found[1]).lower(), found[2]) for name in built.names if (found := installed.match(name))
+    }
+    listed = {
+        (re.sub(r"[-_.]+", "-", each["name"]).lower(), each["version"]): each["purl"] for each in bill["components"]
+    }
+    assert listed.keys() == in_zip
+    assert all(purl == f"pkg:pypi/{name}@{version}" for (name, version), purl in listed.items())
+    pinned = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+    assert {name for name, _ in listed} == pinned
+    assert all(each["externalReferences"][0]["hashes"] for each in bill["components"])
+
+
+@for_this_machine
+def test_the_package_starts_under_the_real_worker_library(built: Built, azurite: Azurite, tmp_path: Path) -> None:
+    with zipfile.ZipFile(built.path) as archive:
+        archive.extractall(tmp_path)
+    settings = {"AzureWebJobsStorage": azurite.connection_string, "EVENTS_QUEUE": "events"}
+    with FunctionsHost(tmp_path, settings) as host, pytest.raises(HTTPError) as answered:
+        urlopen(f"{host.url}/api/health")
+    assert answered.value.code == 503  # no policy is active, since no setting of one is given
+    health = json.loads(answered.value.read())
+    assert health["status"] != "healthy"
+    assert '"errors": {}' in host.output()  # each function was loaded, those of the events' queue too
 
 
 @for_this_machine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -76,6 +77,38 @@ app = func.FunctionApp()
 def on_message(message: func.QueueMessage) -> None:
     print("took", message.get_body().decode(), flush=True)
 """
+
+
+FAILING = """
+import azure.functions as func
+app = func.FunctionApp()
+@app.queue_trigger(arg_name="message", queue_name="given-up-poison", connection="Other")
+def on_message(message: func.QueueMessage) -> None:
+    print("took", message.dequeue_count, flush=True)
+    raise ValueError("again")
+"""
+
+
+async def test_what_fails_in_a_poison_queue_stays_there(tmp_path: Path, azurite: Azurite) -> None:
+    (tmp_path / "function_app.py").write_text(FAILING)
+    queues = {"messageEncoding": "none", "maxDequeueCount": 2, "visibilityTimeout": "00:00:00"}
+    (tmp_path / "host.json").write_text(json.dumps({"version": "2.0", "extensions": {"queues": queues}}))
+    connection = azurite.connection_string
+    async with (
+        QueueClient.from_connection_string(connection, "given-up-poison") as queue,
+        QueueClient.from_connection_string(connection, "given-up-poison-poison") as further,
+    ):
+        await queue.create_queue()
+        await queue.send_message("bad")
+        with FunctionsHost(tmp_path, {"AzureWebJobsOther": connection}) as host:
+
+            async def tried_twice() -> bool:
+                return "took 2" in host.output()
+
+            await eventually(tried_twice)
+        assert await left(queue) == 1
+        with pytest.raises(ResourceNotFoundError):
+            await further.get_queue_properties()
 
 
 async def test_base64_is_the_default_and_other_texts_go_to_the_poison_queue(tmp_path: Path, azurite: Azurite) -> None:

@@ -215,6 +215,12 @@ def test_silent_agents_are_counted_and_shown() -> None:
     assert "1 of 1 installed Azure Monitor Agents send nothing (1: the network is blocked)" in text
 
 
+def test_a_machine_on_which_another_extension_is_installed_has_no_silent_agent() -> None:
+    seen = today(TODAY_OFFLINE)
+    other = replace(seen, silent=dict.fromkeys(seen.silent, "no agent is installed"))
+    assert (figures(other).agents, figures(other).silent) == (0, {})
+
+
 @pytest.mark.parametrize("about", [WEB.spec.id.upper(), f"{WEB.spec.id}/extensions/OMSExtension"])
 def test_a_copy_of_an_event_may_cost_a_read_but_never_a_write(about: str) -> None:
     copy = {"data": {"resourceUri": about}}

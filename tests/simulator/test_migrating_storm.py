@@ -20,6 +20,7 @@ from simulator.storm.fleet import make_storm_fleet
 from simulator.storm.gaps import SortedGaps, sort
 from simulator.storm.groups import OLD_WORKSPACE, TAG, WITHOUT_HEARTBEAT, Group, group_of, old_agent
 from simulator.storm.others import Others
+from simulator.storm.storm import until_calm
 from simulator.storm.targets import AMA, IDENTITY, INVENTORY, OMS, RULE, expected
 
 HEARTBEAT = next(each for each in SUBSCRIPTIONS if each != WITHOUT_HEARTBEAT)
@@ -84,6 +85,18 @@ def test_what_others_stop_after_the_proof_is_theirs() -> None:
     assert sorted_gap(beaten) == SortedGaps(undone=1)
     assert wrong(beaten, satisfied=REQUESTED - MINUTE / 4), "no heartbeat came since it was satisfied"
     assert not wrong(beaten, satisfied=REQUESTED + MINUTE), "it was satisfied anew after the removal"
+
+
+def test_an_association_removed_after_the_proof_is_theirs_also_where_the_agent_never_sent() -> None:
+    """ARM could not see that the network was blocked; then somebody removed what ARM had shown."""
+    hidden = {"reason_before": Obstacle.NETWORK, "silenced_at": None}
+    after, before = REQUESTED + MINUTE / 2, REQUESTED - MINUTE / 2
+    theirs = gap(WITHOUT_HEARTBEAT, Obstacle.NO_RULE, reason_since=after, **hidden)
+    assert sorted_gap(theirs) == SortedGaps(undone=1)
+    assert wrong(gap(WITHOUT_HEARTBEAT, Obstacle.NO_RULE, reason_since=before, **hidden)), "ARM showed it at the proof"
+    assert wrong(gap(HEARTBEAT, Obstacle.NO_RULE, reason_since=after, **hidden)), "no heartbeat proved it"
+    shown = {"reason_before": Obstacle.NO_IDENTITY, "reason_since": after}
+    assert wrong(gap(WITHOUT_HEARTBEAT, Obstacle.NO_RULE, **shown)), "ARM showed the reason before, too"
 
 
 def test_what_we_stop_is_ours() -> None:
@@ -214,3 +227,17 @@ async def test_an_owner_and_a_policy_engine_undo_what_is_done_on_a_few_machines_
     assert sorted(others.engine.written.values()) == [1, 3]
     assert not others.remover.written.keys() & others.engine.written.keys()
     assert others.changes_of_agent == others.remover.written
+
+
+@pytest.mark.parametrize("acts_in_the_last_moment", [False, True])
+async def test_what_others_do_in_the_last_moment_of_a_storm_is_waited_for(acts_in_the_last_moment: bool) -> None:
+    polls: list[bool] = []
+    stopped_after: list[int] = []
+
+    async def is_calm() -> bool:
+        polls.append(not (acts_in_the_last_moment and len(polls) in (4, 5)))
+        return polls[-1]
+
+    await until_calm(is_calm, lambda: stopped_after.append(len(polls)), poll=0)
+    assert stopped_after[0] == 4
+    assert polls == [True] * 4 + ([False] * 2 + [True] * 5 if acts_in_the_last_moment else [True])

@@ -20,7 +20,7 @@ from simulator.storm.gaps import SortedGaps
 from simulator.storm.invariant import ExpectedRow, FinalState, Finding, Handled, Violation, judge, row_is_right
 from simulator.storm.report import Report, Reports
 from simulator.storm.storage import ScheduledCheckText, check_of
-from simulator.storm.targets import AMA, AMA_WINDOWS, BESIDE, INVENTORY, OMS, expected, wanted
+from simulator.storm.targets import AMA, AMA_WINDOWS, BESIDE, INVENTORY, OMS, PLUGIN, expected, wanted
 
 VM = "/subscriptions/s/resourcegroups/g/providers/microsoft.compute/virtualmachines/web"
 DUE = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
@@ -49,6 +49,7 @@ WHOLE = FinalState(
     machines=[],
     checks=[],
     attempts=[],
+    needs={PLUGIN.handler: INVENTORY.handler},
     collisions=[],
     breakages=[],
     lacking={},

@@ -70,7 +70,7 @@ async def site() -> AsyncIterator[Site]:
         Ledger(laptop.azurite.connection_string) as ledger,
         aiohttp.ClientSession() as session,
     ):
-        prepare(laptop.arm)
+        prepare(laptop.arm, {})
         more = {
             **SETTINGS,
             "SWEEP_SCHEDULE": NEVER,

@@ -17,6 +17,7 @@ from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
 from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Decision, RetryState, Stop, Wait
+from onboarding.domain.reconcile.drift import Reason
 from onboarding.domain.reconcile.retry import MOST_SENDS, after_unread
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.sent_steps import SENT_STEPS
@@ -120,7 +121,8 @@ class Decider:
         context, settings = decision_context(
             self._rules, facts, assignment, retry, work.request_for(assignment.policy), work.definition, existing
         )
-        return PolicyTarget(work, context, settings)
+        swept = work.requested_because == Reason.OUTDATED or work.request is not None
+        return PolicyTarget(work, replace(context, swept=swept), settings)
 
     async def close_after_read(self, work: Reconciliation, policies: PolicySet) -> None:
         """Close the breakers that machines of an unknown operating system wait for: only a failed read opens one, and

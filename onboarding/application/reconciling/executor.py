@@ -119,7 +119,8 @@ class Executor:
                 now = self._clock()
                 key, settings = SENT_STEPS[install.step].breaker_key(context)
                 await self._breakers.close_on_success(work.vm, key, settings, now, now, installed=False)
-            row = requested(claim, f"ARM accepted the request ({install.reason})", self._clock())
+            protected = context.protected_digest if install.step is StepKind.EXTENSION else ""
+            row = requested(claim, f"ARM accepted the request ({install.reason})", self._clock(), protected)
         try:
             written = await self._record(target, machine, row, context.last)
         except StorageError as error:
@@ -165,6 +166,8 @@ class Executor:
             named = SENT_STEPS[install.step].sent(context)
             decision = await self._breakers.record_failure(target.work.vm, key, settings, decision, retry, sent=named)
         row = _row_after_claim(context, claim, decision, associated)
+        if context.last is not None and context.update is not None and row.waiting_for is not WaitingFor.SCOPE_BREAKER:
+            row = replace(row, sent_digest=context.last.sent_digest)  # what is there is still what we sent before
         if not isinstance(decision, Wait):
             return row
         sent = error.evidence.code not in NO_TOKEN

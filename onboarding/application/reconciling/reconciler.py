@@ -25,12 +25,14 @@ from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.classification import ExtensionState, is_the_callers, read_extension_state
 from onboarding.domain.machine.machine_facts import InstalledExtension, MachineFacts
 from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
+from onboarding.domain.policy_digest import same_version
 from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Decision, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import closed, row_of
 from onboarding.domain.reconcile.steps.association_step import Associations, to_column
 from onboarding.domain.reconcile.steps.combining import Associated, others_done, wants_steps, with_extension_done
+from onboarding.domain.reconcile.update import is_done
 
 
 class Reconciler:
@@ -145,7 +147,7 @@ class Reconciler:
         if entry is None:
             return False
         handler = (extension.publisher.lower(), extension.type.lower()) == (entry.publisher.lower(), entry.type.lower())
-        return handler and row.has_sent(extension.settings)
+        return handler and row.has_sent(extension.settings) and is_done(row.update, extension)
 
     async def _prove(
         self,
@@ -204,9 +206,12 @@ class Reconciler:
         work = replace(work, sent=(*work.sent, *associated.sent))
         after = {removal.target.extension: removal for removal in removals}
         # The extension with a request in flight comes first: the others wait until that request has ended. A removal
-        # comes after the policy that it waits for.
+        # comes after the policy that it waits for, and an extension after those that it needs.
         again = {extension for extension, removal in after.items() if removal.is_next}  # ARM has none under way
-        targets.sort(key=lambda t: (t.extension in again or not _in_flight(t), t.extension in after))
+        depth = {t.extension: _needs_others(t, targets) for t in targets}
+        targets.sort(
+            key=lambda t: (t.extension in again or not _in_flight(t), t.extension in after, depth[t.extension])
+        )
         sending: tuple[PolicyTarget, Act, Row, tuple[Associated, ...]] | None = None
         for target in targets:
             target = replace(target, work=work, context=replace(target.context, in_flight=busy))
@@ -243,6 +248,18 @@ class Reconciler:
 def _planned(target: PolicyTarget, known: Associations | None) -> tuple[PlannedStep, ...]:
     alone = decide(replace(target.context, identity=None))
     return planned_steps(target.context, alone, associations=known)
+
+
+def _needs_others(target: PolicyTarget, targets: Sequence[PolicyTarget]) -> int:
+    """How many extensions among the targets have to be there first, directly or through another."""
+    needs = {each.extension: [entry.name for entry in each.context.needed] for each in targets}
+    found: set[str] = set()
+    pending = [target.extension]
+    while pending:
+        new = [name for name in needs.get(pending.pop(), ()) if name in needs and name not in found]
+        found.update(new)
+        pending += new
+    return len(found)
 
 
 def _in_flight(target: PolicyTarget) -> bool:
@@ -304,7 +321,7 @@ def _cannot_change(
     if not work.may_reopen(last.extension):
         return True
     ours = {policy.name: policy.digest for policy in policies.policies}
-    other = last.policy_hash not in ("", ours.get(last.policy))
+    other = not same_version(last.policy_hash, ours.get(last.policy, ""))
     # A removal that comes to decide on what another policy has brought may be of a version that is being deployed.
     takes_over = assignment.policy.removes and last.outcome.present and last.policy != assignment.policy.name
     return deleting or ((other or takes_over) and not work.requested_because)

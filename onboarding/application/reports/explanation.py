@@ -88,6 +88,8 @@ class VmExplanation(Struct, frozen=True):
             if each.window:
                 lines.append(printable(f"    change window: {each.window}"))
             lines.append(printable(f"    → {each.word}: {each.reason}"))
+            if each.update:
+                lines.append(printable(f"      update {each.update} if we installed it"))
             lines += [printable(f"      {step}") for step in each.steps if len(each.steps) > 1]
             lines += [printable(f"      do: {each.advice}")] if each.advice else []
             if each.audited_first:

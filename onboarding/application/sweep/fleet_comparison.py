@@ -17,6 +17,7 @@ from onboarding.application.rules import Rules
 from onboarding.application.sweep.fleet_associations import FleetAssociations
 from onboarding.application.sweep.fleet_heartbeats import FleetHeartbeats
 from onboarding.application.sweep.fleet_identities import FleetIdentities
+from onboarding.application.sweep.fleet_updates import FleetUpdates
 from onboarding.application.sweep.machine_summaries import MachineSummaries, Summaries, place_of
 from onboarding.application.sweep.row_counts import RowCounts
 from onboarding.application.sweep.sweep_queue import Refused, SweepQueue
@@ -64,6 +65,7 @@ class FleetComparison:
         self._associations = FleetAssociations(ports.inventory, policies, rules.app_settings, sweep_queue)
         self._inactive = {n for policy in policies.policies if policy.inactive for n in policy.extensions}
         self._identities = FleetIdentities(rules, policies)
+        self._updates = FleetUpdates(rules, sweep_queue.started)
         self._heartbeats = FleetHeartbeats(heartbeats, rules, policies, sweep_queue)
         self.at, self.width = "", 0
         self._breakers: dict[str, Sequence[CircuitBreaker]] = {}  # the open ones, by subscription
@@ -166,6 +168,7 @@ class FleetComparison:
             self._stable,
             lambda policy: row is not None and self._associations.lacks(row, subscription, policy),
             lambda policy, summary: self._identities.lacks(facts, policy, summary),
+            lambda policy, summary: self._updates.outdated(facts, policy, summary),
         )
 
     async def _find_resumed(

@@ -7,7 +7,7 @@ from onboarding.domain.catalog.extension_settings import resolve_settings
 from onboarding.domain.catalog.setting_templates import MachineValues
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.policy import Policy, PolicySet
-from onboarding.domain.policy.step_needs import step_needs
+from onboarding.domain.policy.step_needs import step_needs, with_entry_need
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.reconcile.steps.identity_step import misnamed, named_identity, plan_identity
@@ -18,19 +18,18 @@ class FleetIdentities:
 
     def __init__(self, rules: Rules, policies: PolicySet) -> None:
         self._rules = rules
-        found = {policy.name: step_needs(policy, rules.app_settings).identity for policy in policies.policies}
-        self._needs = {name: need for name, need in found.items() if need is not None}
+        self._needs = {policy.name: step_needs(policy, rules.app_settings).identity for policy in policies.policies}
 
     def lacks(self, facts: MachineFacts, policy: Policy, summary: RowSummary) -> bool:
         """Whether no identity of the VM serves, or the settings that we sent lead the agent to none. Settings of others
         are never overwritten, so they do not count."""
-        need = self._needs.get(policy.name)
+        entry = self._rules.entry_of(policy)
+        need = with_entry_need(self._needs.get(policy.name), entry.needs.identity)
         if need is None:
             return False
         fit = plan_identity(facts.identity, [need]).fits[0]
         if not fit.there:
             return True
-        entry = self._rules.entry_of(policy)
         extension = facts.find_extension(entry.publisher, entry.type)
         if extension is None or summary.outcome is not Outcome.INSTALLED:
             return False

@@ -119,6 +119,8 @@ class SweepReport(Struct):
     """VMs whose final row is of an earlier version of the policy."""
     association: int = 0
     """VMs whose row says that all is done, while an association with a data collection rule or endpoint is missing."""
+    outdated: int = 0
+    """VMs whose row says that we installed the extension, which is to be updated since policy or catalogue changed."""
     resumed: int = 0
     """VMs with a row that waits for a circuit breaker that has closed, or for a pause that has ended."""
     heartbeat: int = 0

@@ -9,13 +9,14 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.utils import parse_connection_string
 
 from onboarding.azure.http_connections import Connections
+from onboarding.azure.storage.event_store import StorageEventStore
 from onboarding.azure.storage.poison_queue import PoisonQueue
 from onboarding.azure.storage.queue_client import QueueClient
 from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
 from onboarding.azure.storage.storage_requests import Credential, Service, StorageRequests
 from onboarding.azure.storage.table_client import TableClient
 from onboarding.domain.errors import StorageError
-from onboarding.settings import QUEUE, TABLE, Storage
+from onboarding.settings import DEAD_LETTERS, QUEUE, TABLE, Storage
 
 _SUFFIX = "core.windows.net"
 
@@ -50,6 +51,14 @@ def poison_queue(
     return PoisonQueue(poison, schedule_queue_client(storage, credential, shared))
 
 
+def event_store(
+    storage: Storage, queue: str, credential: AsyncTokenCredential | None, connections: Connections
+) -> StorageEventStore:
+    """The events' queue of that name with the container of undeliverable events, as `onboarding_table`."""
+    client = QueueClient(_requests(Service.QUEUE, f"/{queue}", storage, credential, connections))
+    return StorageEventStore(client, _requests(Service.BLOB, f"/{DEAD_LETTERS}", storage, credential, connections))
+
+
 def _requests(
     kind: Service,
     path: str,
@@ -58,7 +67,11 @@ def _requests(
     connections: Connections | None,
 ) -> StorageRequests:
     """Requests to a path of one service of the account."""
-    endpoint = storage.table_endpoint if kind is Service.TABLE else storage.queue_endpoint
+    endpoint = {
+        Service.TABLE: storage.table_endpoint,
+        Service.QUEUE: storage.queue_endpoint,
+        Service.BLOB: storage.blob_endpoint,
+    }[kind]
     key: Credential = credential
     try:
         if storage.connection_string is not None:

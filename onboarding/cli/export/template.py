@@ -79,7 +79,8 @@ def _template(args: argparse.Namespace) -> ExtensionTemplate:
     policy = policy.for_target(_extension(policy, args.extension))
     entry = configuration.rules.catalogue[policy.extension]
     _check(entry, policy, environment)
-    public, protected = template_settings(entry, policy, environment, named_identity_of(policy, environment))
+    named = named_identity_of(policy, entry, environment)
+    public, protected = template_settings(entry, policy, environment, named)
     identity, associations = identity_of(policy, environment), associations_of(policy, environment)
     return ExtensionTemplate(
         entry=entry,

@@ -31,6 +31,7 @@ from onboarding.cli.machines.request_runner import (
 from onboarding.cli.operations.preflight import access_problem, check_configuration, check_policy, with_setting
 from onboarding.cli.output import Form, add_output, write_records
 from onboarding.cli.vm_arguments import add_vms, read_some_vms
+from onboarding.domain.catalog.catalogue_entry import over
 from onboarding.domain.catalog.setting_templates import MachineValues
 from onboarding.domain.errors import ArmError, StorageError
 from onboarding.domain.json_access import printable
@@ -267,4 +268,6 @@ def _az(vm: VmId, preview: Preview) -> Iterator[str]:
             yield az_extension_delete(vm, decision.name)
         elif isinstance(decision, Act):
             public, protected = placeholders(entry, policy, context.settings, MachineValues.of(context.facts))
+            there = context.extension
+            entry = entry if there is None else over(entry, there)  # never a lower version than what is there
             yield az_extension_set(vm, entry, decision.name or entry.resource_name, public, protected)

@@ -21,6 +21,7 @@ from onboarding.cli.machines.row_table import Line, print_lines
 from onboarding.cli.output import Form, open_records, write_records
 from onboarding.domain.json_access import printable
 from onboarding.domain.reconcile.row import COLUMNS, Outcome, Row
+from onboarding.domain.reconcile.update import from_column
 from onboarding.domain.resource_id import VmId, parse_id
 
 _WIDTH = 120
@@ -193,7 +194,8 @@ def _summary(counts: Mapping[Outcome, int]) -> Text:
 def _reason(row: Row) -> Text:
     waiting = f" ({row.waiting_for})" if row.waiting_for else ""
     advice = f"\n{printable(row.advice, lines=True)}" if row.advice else ""
-    return Text.assemble(_text(row.reason), (waiting, "dim"), (advice, "dim"))
+    changed = f" (update: {printable(str(from_column(row.update)))})" if row.update else ""
+    return Text.assemble(_text(row.reason), (waiting, "dim"), (changed, "dim"), (advice, "dim"))
 
 
 def _event(row: Row) -> str:

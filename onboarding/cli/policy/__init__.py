@@ -1,4 +1,4 @@
-"""`onboard policy`: evaluate, explain, plan, validate, test and import policies.
+"""`onboard policy`: evaluate, explain, plan, compare, validate, test and import policies.
 
 Each action has a module. Exit codes: 0 no problem; 1 a problem was found (an error of `validate`, a failed case of
 `test`); 2 bad input.

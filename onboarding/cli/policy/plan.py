@@ -93,6 +93,18 @@ _COLUMNS = ("vm", "extension", "changed", "before", "after", "policy", "reason")
 
 def add(actions: Commands) -> None:
     parser = add_action(actions, "plan")
+    add_fleet(parser)
+    parser.add_argument("--policies", metavar="FOLDER", help="the new policy files (default: those of the app)")
+    parser.add_argument("--against", metavar="FOLDER", help="the old policy files (default: none, so that all is new)")
+    parser.add_argument("--all", action="store_true", help="also show VMs for which nothing changes")
+    add_output(parser, formerly={"table": Form.TABLE, "json": Form.JSON})
+    add_container_files(parser)
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def add_fleet(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say which VMs `read_fleet` reads."""
     parser.add_argument(
         "--vm-list", metavar="FILE", help="VM bodies, as `az vm list -o json` prints them (default: stdin)"
     )
@@ -104,13 +116,6 @@ def add(actions: Commands) -> None:
         action="append",
         help="subscription to read with --live; may be given several times",
     )
-    parser.add_argument("--policies", metavar="FOLDER", help="the new policy files (default: those of the app)")
-    parser.add_argument("--against", metavar="FOLDER", help="the old policy files (default: none, so that all is new)")
-    parser.add_argument("--all", action="store_true", help="also show VMs for which nothing changes")
-    add_output(parser, formerly={"table": Form.TABLE, "json": Form.JSON})
-    add_container_files(parser)
-    add_settings(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -119,11 +124,11 @@ def run(args: argparse.Namespace) -> int:
     old, others = load_rules(args.against, environment) if args.against else (None, ())
     for problem in (*problems, *others):
         print(printable(f"onboard policy plan: {problem}"), file=sys.stderr)
-    machines, new, old = _machines(args, environment, new, old)
+    machines, new, old = read_fleet(args, environment, new, old)
     now = datetime.now(UTC)
     for each in machines:
         if each.unread:
-            print(printable(f"onboard policy plan: {_name(each.facts)}: {each.unread}"), file=sys.stderr)
+            print(printable(f"onboard policy plan: {name_of(each.facts)}: {each.unread}"), file=sys.stderr)
     changes = [change for each in machines for change in compare(each, old, new, now)]
     # Without old files, every decision is shown.
     shown = [change for change in changes if args.all or change.is_change or old is None]
@@ -138,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if problems or others or any(each.unread for each in machines) else 0
 
 
-def _machines(
+def read_fleet(
     args: argparse.Namespace, environment: Mapping[str, str], new: Rules, old: Rules | None
 ) -> tuple[list[FleetMachine], Rules, Rules | None]:
     """The VMs, and the rules to decide by; with --live, management groups are replaced by their subscriptions."""
@@ -224,7 +229,7 @@ def compare(machine: FleetMachine, old: Rules | None, new: Rules, now: datetime)
     before = _by_extension(_forecasts(old, machine, now)) if old else {}
     after = _by_extension(_forecasts(new, machine, now))
     for extension in dict.fromkeys([*before, *after]):
-        yield Change(_name(machine.facts), extension, before.get(extension), after.get(extension))
+        yield Change(name_of(machine.facts), extension, before.get(extension), after.get(extension))
 
 
 def _forecasts(rules: Rules, machine: FleetMachine, now: datetime) -> Iterator[Forecast]:
@@ -236,7 +241,7 @@ def _forecasts(rules: Rules, machine: FleetMachine, now: datetime) -> Iterator[F
         yield replace(each, unknown_because=machine.unread) if unread else each
 
 
-def _name(facts: MachineFacts) -> str:
+def name_of(facts: MachineFacts) -> str:
     return str(facts.id) if facts.id.name else str(facts.body.get("name", "(no id)"))
 
 
@@ -255,7 +260,8 @@ def _counts(changes: Iterable[Change]) -> Counter[tuple[str, str]]:
 def _json(machines: int, changes: list[Change], shown: list[Change], off: list[Policy]) -> str:
     counts = [{"before": b, "after": a, "vms": n} for (b, a), n in sorted(_counts(changes).items())]
     changed, first = sum(change.is_change for change in changes), _audited_first(changes)
-    summary = {"machines": machines, "changed": changed, "auditedFirst": first, "counts": counts}
+    of_all = {"changed": changed, "auditedFirst": first, "updateIfOurs": _updated(changes)}
+    summary = {"machines": machines, **of_all, "counts": counts}
     inactive = [{"policy": policy.name, "because": policy.inactive} for policy in off]
     return as_json({**summary, "inactive": inactive, "changes": [change.as_dict() for change in shown]})
 
@@ -277,6 +283,8 @@ def _table(machines: int, changes: list[Change], shown: list[Change], off: list[
         lines.append(f"  {number:6} {before} → {after}" if before != after else f"  {number:6} {after} (unchanged)")
     if first := _audited_first(changes):
         lines.append(f"  {first:6} of them {AUDITED_FIRST}")
+    if updated := _updated(changes):
+        lines.append(f"  {updated:6} of them updated if we installed them")
     lines += [policy.off for policy in off]
     return "\n".join(map(printable, lines))
 
@@ -284,3 +292,8 @@ def _table(machines: int, changes: list[Change], shown: list[Change], off: list[
 def _audited_first(changes: Iterable[Change]) -> int:
     """How many of the VMs that would be written to are so old that a policy may only audit them."""
     return sum(change.after is not None and change.after.audited_first for change in changes)
+
+
+def _updated(changes: Iterable[Change]) -> int:
+    """How many of the VMs have an extension that would be updated if we installed it."""
+    return sum(change.after is not None and change.after.update != "" for change in changes)

@@ -21,12 +21,15 @@ from onboarding.cli.command_list import add_action
 from onboarding.cli.io import BadInput, Commands, as_json, counted
 from onboarding.cli.output import FORMERLY_DOCUMENT, Form, add_output, write_records
 from onboarding.cli.policy.definition_input import kept_of
+from onboarding.cli.policy.folder_warnings import need_warnings, removal_warnings
 from onboarding.cli.policy.policy_input import Source, folder_or_file, read_source
-from onboarding.cli.policy.removal_warnings import removal_warnings
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, parse_entry
+from onboarding.domain.catalog.entry_file import read_entry_file
+from onboarding.domain.catalog.secret_names import exposed_secrets
 from onboarding.domain.errors import ConfigurationError, as_written, error_text, unknown_key
 from onboarding.domain.image.overrides import parse_overrides
 from onboarding.domain.json_access import printable
+from onboarding.domain.machine.machine_kind import MachineKind
 from onboarding.domain.machine.resource_containers import GROUP, RIGHTS, SUBSCRIPTION
 from onboarding.domain.policy.active_when import ActiveWhen
 from onboarding.domain.policy.conditions import ConditionError
@@ -85,15 +88,21 @@ def add(actions: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     named = [path for name in args.files or ["policies"] for path in _files(folder_or_file(name))]
+    return validate_files(named, args.output)
+
+
+def validate_files(named: Iterable[Path], form: Form, *, entries: bool = False) -> int:
+    """Print what is wrong with files, each once, and return the exit code. `entries`: each is a catalogue entry,
+    wherever it is, and only what is wrong with these files counts."""
     paths = list({path.resolve(): path for path in named}.values())
-    validation = _Validation(paths)
+    validation = _Validation(paths, entries=entries)
     errors, warnings, notes = list(validation.errors()), validation.warnings, validation.notes
-    if args.output in (Form.JSONL, Form.CSV):
+    if form in (Form.JSONL, Form.CSV):
         found = [("error", each) for each in errors] + [("warning", each) for each in warnings]
         found += [("note", each) for each in notes]
         records = ({"kind": kind, **each.as_dict()} for kind, each in found)
-        write_records(args.output, ("kind", "file", "line", "place", "message"), records)
-    elif args.output is Form.JSON:
+        write_records(form, ("kind", "file", "line", "place", "message"), records)
+    elif form is Form.JSON:
         groups = {"errors": errors, "warnings": warnings, "notes": notes}
         as_dicts = {name: [each.as_dict() for each in group] for name, group in groups.items()}
         print(as_json({"files": len(paths), **as_dicts}))
@@ -149,8 +158,9 @@ class _Validation:
     """One run over files, which may be in several folders. `warnings` and `notes` are those of the files that were read
     so far; a note says that the app settings of this shell do not make a policy active."""
 
-    def __init__(self, paths: list[Path]) -> None:
+    def __init__(self, paths: list[Path], *, entries: bool = False) -> None:
         self._paths = paths
+        self._entries = entries
         self._folders: dict[Path, _Folder] = {}
         self.warnings: list[FileError] = []
         self.notes: list[FileError] = []
@@ -158,9 +168,11 @@ class _Validation:
     def errors(self) -> Iterator[FileError]:
         for path in self._paths:
             yield from self._of_file(path)
-        yield from self._of_catalogues()
+        if not self._entries:
+            yield from self._of_catalogues()
         for folder in self._folders.values():
-            found = removal_warnings([(source.name, source.data) for source in folder.sources])
+            policies = [(source.name, source.data) for source in folder.sources]
+            found = (*removal_warnings(policies), *need_warnings(policies, folder.catalogue.entries))
             self.warnings += (_file_error(folder.sources[place], warning) for place, warning in found)
 
     def _folder(self, path: Path) -> _Folder:
@@ -173,7 +185,9 @@ class _Validation:
         if isinstance(source, FileError):
             yield source
             return
-        if path.name != OVERRIDES and not _is_extension(path):
+        if self._is_entry(path, source.data):
+            self.warnings += (_file_error(source, warning) for warning in _entry_warnings(source.data))
+        elif path.name != OVERRIDES:
             found = islice(find_warnings(source.data), _MOST_WARNINGS)
             self.warnings += (_file_error(source, warning) for warning in found)
             self.notes += (_file_error(source, note) for note in _not_active(source.data))
@@ -185,11 +199,14 @@ class _Validation:
                 return
             yield _file_error(source, error)
 
+    def _is_entry(self, path: Path, data: Any) -> bool:
+        return self._entries or _is_extension(path) or _has_handler(data)
+
     def _errors(self, path: Path, source: Source) -> Iterable[ConditionError]:
         folder = self._folder(path)
-        if path.name == OVERRIDES:
+        if path.name == OVERRIDES and not self._entries:
             return _errors_of(source, lambda: parse_overrides(source.data, source.name))
-        if _is_extension(path) or _is_entry(source.data):
+        if self._is_entry(path, source.data):
             return _entry_errors(source, _left_out(folder.catalogue, path))
         if is_definition(source.data):
             return _definition_errors(source)
@@ -244,7 +261,20 @@ def _entry_errors(source: Source, left_out: LeftOut | None) -> Iterator[Conditio
     yield from found
 
 
-def _is_entry(data: Any) -> bool:
+def _entry_warnings(data: Any) -> Iterator[ConditionError]:
+    """A warning for whatever is likely to fail, or to show a secret, although the file can be used."""
+    try:
+        file = read_entry_file(data, "")
+    except ConfigurationError:
+        return  # it is an error of the file
+    if not file.version and MachineKind.VM in file.machines:
+        problem = "the entry has no version, and Azure refuses an extension of a VM without one"
+        fix = 'add the version, as in `version: "1.0"`; `az vm extension image list-versions` lists those of a region'
+        yield ConditionError("", problem, fix)
+    yield from map(_as_condition_error, exposed_secrets(file.settings))
+
+
+def _has_handler(data: Any) -> bool:
     return isinstance(data, dict) and {"publisher", "type"} <= data.keys() and "extension" not in data
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from copy import replace
 from functools import cache
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
-from onboarding.domain.catalog.entry_file import EntryFile, Needs, read_entry_file
+from onboarding.domain.catalog.entry_file import EntryFile, EntrySource, Needs, read_entry_file
+from onboarding.domain.catalog.handler_version import version_to_request
 from onboarding.domain.catalog.protected_settings import ProtectedSettings
 from onboarding.domain.catalog.schema_check import check_schema
 from onboarding.domain.catalog.setting_schema import (
@@ -26,7 +28,8 @@ from onboarding.domain.catalog.setting_schema import (
 from onboarding.domain.catalog.support_table import SupportTable, no_table, parse_table
 from onboarding.domain.errors import ConfigurationError, as_written, known_names
 from onboarding.domain.failures.classification import ErrorTable, parse_errors
-from onboarding.domain.machine.machine_facts import OsType
+from onboarding.domain.json_access import digest
+from onboarding.domain.machine.machine_facts import InstalledExtension, OsType
 from onboarding.domain.machine.machine_kind import MachineKind
 from onboarding.domain.reference_data import ReferenceData
 
@@ -53,7 +56,7 @@ class CatalogueEntry(Struct, frozen=True):
     os_type: OsType  # Linux or Windows
     machines: tuple[MachineKind, ...]  # the kinds that it is for
     needs: Needs  # what has to be on the machine first
-    retired: str  # a sentence with the date and the successor; empty if it is not retired
+    retired: str  # a sentence with the last day of its support and the successor; empty if it goes on
     settings: SettingSchema  # the public ones
     protected_settings: SettingSchema
     reconnect_settings: Mapping[str, Any]  # sent too when a VM is moved from another destination
@@ -62,6 +65,9 @@ class CatalogueEntry(Struct, frozen=True):
     support_tables: Mapping[str, SupportTable]  # by name; empty if it supports every machine of its OS type
     default_support_table: str  # the name of the table that a policy uses if it names none; empty without tables
     read_errors: Callable[[], ErrorTable]  # what its errors mean; most events have no failure to look up
+    sources: tuple[EntrySource, ...] = ()  # where its facts come from, for people
+    retirement_date: str = ""  # the last day of its support; empty if it goes on
+    digest: str = ""  # of all that decides which machines get it and what is sent
 
     @property
     def errors(self) -> ErrorTable:
@@ -109,20 +115,32 @@ def extension_body(
     public: Mapping[str, Any],
     protected: ProtectedSettings,
     force_update_tag: str = "",
+    there: InstalledExtension | None = None,
 ) -> dict[str, Any]:
     """The body of `PUT …/virtualMachines/{vm}/extensions/{name}`. It holds secrets in clear text, so it is only sent
-    and never stored or logged.
+    and never stored or logged. `there` is the extension on the machine, if there is one: it is never downgraded.
 
     The keys are those of the extension's schema, and case-sensitive. A changed `forceUpdateTag` makes the handler run
     again although nothing else changed."""
     properties: dict[str, Any] = {
-        **handler_properties(entry),
+        **handler_properties(entry if there is None else over(entry, there)),
         "settings": dict(public),
         "protectedSettings": dict(protected.reveal()),
     }
     if force_update_tag:
         properties["forceUpdateTag"] = force_update_tag
     return {"location": location, "properties": properties}
+
+
+def over(entry: CatalogueEntry, there: InstalledExtension) -> CatalogueEntry:
+    """The entry as a request for an extension that is on the machine names its handler. The version is never lower, and
+    minor versions are upgraded as they were: ARM refuses to change that for an installed handler."""
+    minor = there.auto_upgrade_minor_version
+    minor = entry.auto_upgrade_minor_version if minor is None else minor
+    version = version_to_request(entry.version, there.version, there.handler_version, minor_upgrades=minor)
+    if (version, minor) == (entry.version, entry.auto_upgrade_minor_version):
+        return entry
+    return replace(entry, version=version, auto_upgrade_minor_version=minor)
 
 
 def handler_properties(entry: CatalogueEntry, *, upgrades: bool = True) -> dict[str, Any]:
@@ -186,10 +204,30 @@ def _entry(file: EntryFile, reference: ReferenceData, shipped: bool) -> Catalogu
         support_tables=tables,
         default_support_table=default,
         read_errors=_errors(file, reference, shipped),
+        sources=file.sources,
+        retirement_date=file.retired.date if file.retired else "",
+        digest=_digest(file),
     )
     for group, schema in entry.groups.items():
         check_schema(schema, group, secret=group == "protectedSettings")
     return entry
+
+
+def _digest(file: EntryFile) -> str:
+    """A digest of what decides; names for people, logs, and what errors mean do not."""
+    handler = [file.publisher, file.type, file.version, file.auto_upgrade_minor_version, file.enable_automatic_upgrade]
+    schemas = [_undescribed(to_builtins(schema)) for schema in (file.settings, file.protected_settings)]
+    machines = [file.os, list(file.machines), str(file.default_support_table), file.support_tables]
+    return digest([handler, schemas, file.reconnect_settings, machines, to_builtins(file.needs)])[:8]
+
+
+def _undescribed(schema: Any) -> Any:
+    """The schema without its descriptions; a property may have that name."""
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: each for key, each in schema.items() if key not in ("description", "properties", "items")}
+    properties = {name: _undescribed(each) for name, each in (schema.get("properties") or {}).items()}
+    return {**kept, "properties": properties, "items": _undescribed(schema.get("items"))}
 
 
 def _errors(file: EntryFile, reference: ReferenceData, shipped: bool) -> Callable[[], ErrorTable]:
@@ -208,7 +246,7 @@ def _retirement(file: EntryFile) -> str:
     if file.retired is None:
         return ""
     successor = f"; its successor is {file.retired.successor}" if file.retired.successor else ""
-    return f"{file.display_name or file.name} was retired on {file.retired.date}{successor}"
+    return f"The support of {file.display_name or file.name} ends on {file.retired.date}{successor}"
 
 
 def _logs(listed: tuple[str, ...], os_type: OsType) -> tuple[str, ...]:

@@ -49,6 +49,12 @@ class Retirement(FileMapping, frozen=True, kw_only=True, omit_defaults=True):
     successor: Annotated[str, Meta(description="The name of the extension to use instead.")] = ""
 
 
+class EntrySource(FileMapping, frozen=True, kw_only=True, omit_defaults=True):
+    what: ClassVar[str] = "a source"
+    date: Annotated[_Text, Meta(description="The day of its state, such as 2026-04-29.")]
+    source: Annotated[_Text, Meta(description="What and where it is.")]
+
+
 class EntryFile(FileMapping, frozen=True, kw_only=True, omit_defaults=True):
     what: ClassVar[str] = "the catalogue entry"
     name: Annotated[_Name, Meta(description="Its name in policies, rows and commands.")]
@@ -88,7 +94,8 @@ class EntryFile(FileMapping, frozen=True, kw_only=True, omit_defaults=True):
         tuple[MachineKind, ...], Meta(description="The kinds of machine that it is for.", min_length=1)
     ] = (MachineKind.VM,)
     needs: Annotated[Needs, Meta(description="What has to be on the machine first.")] = Needs()
-    retired: Annotated[Retirement | None, Meta(description="Since when it is not supported any more.")] = None
+    retired: Annotated[Retirement | None, Meta(description="Until when it is supported.")] = None
+    sources: Annotated[tuple[EntrySource, ...], Meta(description="Where the entry's facts come from, for people.")] = ()
     settings: Annotated[SettingSchema, Meta(description="The public settings, as the JSON Schema of an object.")] = (
         NO_SETTINGS
     )

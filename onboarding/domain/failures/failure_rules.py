@@ -41,6 +41,7 @@ class Cause(StrEnum):
     AGENT_CONFIGURATION_FAILED = "agent-configuration-failed"
     BAD_CONFIGURATION = "bad-configuration"
     ALREADY_CONNECTED = "already-connected"
+    NEEDED_EXTENSION_MISSING = "needed-extension-missing"
     IDENTITY_MISSING = "identity-missing"
     ASSOCIATION_MISSING = "association-missing"
     NO_CONNECTIVITY = "no-connectivity"

@@ -138,7 +138,7 @@ def _may_be_one(found: re.Match[str]) -> bool:
 
 
 def _begins_with(name: str, kind: str) -> bool:
-    """Whether the name begins with the type. A short type, such as DSC, must be the whole name."""
+    """Whether the name begins with the type. A short type must be the whole name."""
     return name == kind or (len(kind) >= _LONG and name.startswith(kind))
 
 

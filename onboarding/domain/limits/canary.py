@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct, field
 
+from onboarding.domain.policy_digest import joined, parts, same_version
 from onboarding.domain.reconcile.wait_schedule import Duration
 from onboarding.domain.resource_id import VmId
 from onboarding.domain.typed_file import FileMapping, Refused
@@ -66,13 +67,17 @@ class Canary(FileMapping, frozen=True):
 class CanaryCounts(Struct, frozen=True):
     """What was counted of one canary. Times are UTC."""
 
-    policy_hash: str = ""  # of the policy's file that it tries; another file is another canary
+    policy_hash: str = ""  # of the version of the policy that it tries; another version is another canary
     first: str = ""  # the key of the machine that came first: a small fleet may have no other canary machine
     first_at: datetime | None = None  # when that machine was let in
     installed: int = 0
     failures: int = 0
     since: datetime | None = None  # when the first of its machines succeeded
     stopped: bool = False  # its failures have stopped the policy
+
+    def tries(self, policy_hash: str) -> bool:
+        """Whether this is the canary of that version of the policy."""
+        return self.policy_hash != "" and same_version(self.policy_hash, policy_hash)
 
     def is_over(self, canary: Canary, now: datetime) -> bool:
         """Whether the other machines may follow."""
@@ -115,7 +120,8 @@ class CanaryCounts(Struct, frozen=True):
 
     def to_properties(self) -> dict[str, Any]:
         columns = {
-            "CanaryPolicyHash": self.policy_hash,
+            "CanaryPolicyHash": parts(self.policy_hash)[0],
+            "CanaryEntryHash": parts(self.policy_hash)[1],
             "CanaryFirst": self.first,
             "CanaryFirstAt": self.first_at,
             "CanaryInstalled": self.installed,
@@ -129,7 +135,7 @@ class CanaryCounts(Struct, frozen=True):
     def from_properties(cls, properties: Mapping[str, Any]) -> "CanaryCounts":
         """The counts of a row; of one that the version before wrote, those of no canary."""
         return cls(
-            policy_hash=properties.get("CanaryPolicyHash", ""),
+            policy_hash=joined(properties.get("CanaryPolicyHash", ""), properties.get("CanaryEntryHash", "")),
             first=properties.get("CanaryFirst", ""),
             first_at=properties.get("CanaryFirstAt"),
             installed=properties.get("CanaryInstalled", 0),
@@ -139,6 +145,5 @@ class CanaryCounts(Struct, frozen=True):
         )
 
 
-CANARY_COLUMNS = frozenset(
-    f"Canary{name}" for name in ("PolicyHash", "First", "FirstAt", "Installed", "Failures", "Since", "Stopped")
-)
+_COUNTED = ("PolicyHash", "EntryHash", "First", "FirstAt", "Installed", "Failures", "Since", "Stopped")
+CANARY_COLUMNS = frozenset(f"Canary{name}" for name in _COUNTED)

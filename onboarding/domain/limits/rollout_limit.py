@@ -63,7 +63,7 @@ class RolloutState(Struct, frozen=True):
 
     def of(self, rollout_limit: RolloutLimit, policy_hash: str) -> RolloutState:
         """The state for that version of the policy's file: a new file begins a new canary, and ends a stop."""
-        if rollout_limit.canary is None or self.canary.policy_hash == policy_hash:
+        if rollout_limit.canary is None or self.canary.tries(policy_hash):
             return self
         return replace(self.recovered(), canary=CanaryCounts(policy_hash))
 
@@ -125,7 +125,7 @@ class RolloutState(Struct, frozen=True):
     def _tries(self, row: Row, canary: Canary, now: datetime) -> bool:
         """Whether the row's install is one of the canary that goes on."""
         vm = parse_id(row.resource_id)
-        same = row.policy_hash == self.canary.policy_hash and not self.canary.is_over(canary, now)
+        same = self.canary.tries(row.policy_hash) and not self.canary.is_over(canary, now)
         return same and isinstance(vm, VmId) and self.canary.counts(canary, vm)
 
     def __str__(self) -> str:

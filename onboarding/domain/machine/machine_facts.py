@@ -101,6 +101,8 @@ class InstalledExtension(Struct, frozen=True):
     provisioning_state: str = ""  # ARM's word, such as `Succeeded`
     settings: Mapping[str, Any] = field(default_factory=dict)  # the public ones
     statuses: tuple[Status, ...] = ()  # what the handler reported
+    auto_upgrade_minor_version: bool | None = None  # None if the body does not say
+    enable_automatic_upgrade: bool | None = None  # the same
 
 
 class MachineFacts(HidingStruct, frozen=True):
@@ -309,6 +311,8 @@ def _extension(name: str, resource: Mapping[str, Any], seen: Mapping[str, Any]) 
         provisioning_state=text(properties.get("provisioningState")),
         settings=mapping(properties.get("settings")),
         statuses=_statuses(view.get("statuses")),
+        auto_upgrade_minor_version=flag(properties.get("autoUpgradeMinorVersion")),
+        enable_automatic_upgrade=flag(properties.get("enableAutomaticUpgrade")),
     )
 
 

@@ -27,6 +27,7 @@ from onboarding.domain.policy.only_after import OnlyAfter
 from onboarding.domain.policy.rule import Match
 from onboarding.domain.policy.scope import Scope
 from onboarding.domain.policy.workspaces import Workspace, choose
+from onboarding.domain.policy_digest import parts
 from onboarding.domain.reconcile.steps.association_step import AssociationNeed
 from onboarding.domain.reconcile.steps.identity_step import IdentityNeed
 from onboarding.domain.reconcile.wait_schedule import Waits
@@ -106,7 +107,7 @@ class Policy(Struct, frozen=True):
     only_after: OnlyAfter | None = None  # of a removal: the policy that must have been satisfied first; None: at once
     existing: Existing = Existing.AUDIT
     one_of: Mapping[str, OsType] = field(default_factory=dict)  # several extensions, one for each OS; empty for one
-    digest: str = ""  # of the file's content, without secret values: it changes when the policy changes
+    digest: str = ""  # of the file's content without secret values, and after a point of what its extensions say
     selection_digest: str = ""  # of what decides which machines it is about, and whether it acts
     active_when: ActiveWhen | None = None  # the app settings that make it active; None for always
     inactive: str = ""  # why it is not active with the app settings of this process; empty if it is
@@ -116,7 +117,7 @@ class Policy(Struct, frozen=True):
         one are rows of another version, and a selection is new when the policy becomes active."""
         if self.active_when is None or not (why := self.active_when.unmet(app_settings)):
             return self
-        other = digest(f"{self.digest} inactive")
+        other = digest(f"{parts(self.digest)[0]} inactive")
         return replace(self, inactive=why, digest=other, selection_digest=digest("inactive"))
 
     @property

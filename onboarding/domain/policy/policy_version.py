@@ -15,6 +15,7 @@ from operator import itemgetter
 from msgspec import Struct
 
 from onboarding.domain.policy.policy import Policy
+from onboarding.domain.policy_digest import same_version
 
 _MOST_SELECTIONS = 100  # of one policy; the earliest are forgotten
 
@@ -30,15 +31,17 @@ class PolicyState(Struct, frozen=True):
 
     def settled(self, policy: Policy, now: datetime, stable: timedelta) -> bool:
         """Whether the policy is the version that was seen, and has not changed for that long."""
-        return self.digest == policy.digest and (self.since is None or now - self.since >= stable)
+        return same_version(self.digest, policy.digest) and (self.since is None or now - self.since >= stable)
 
 
 def seen(policy: Policy, last: PolicyState | None, now: datetime) -> PolicyState:
     """The state to store for a policy that is seen now; `last` itself if nothing has changed. A selection that comes
     back keeps the time at which it was first seen."""
     state = last or PolicyState(policy.name, policy.digest)
+    if not same_version(state.digest, policy.digest):
+        state = replace(state, since=now)
     if state.digest != policy.digest:
-        state = replace(state, digest=policy.digest, since=now)
+        state = replace(state, digest=policy.digest)
     return selecting(policy, state, now)
 
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from onboarding.domain.catalog.entry_file import IdentityNeed as EntryNeed
 from onboarding.domain.catalog.setting_templates import app_settings_in, fill
 from onboarding.domain.machine.machine_identity import SYSTEM
 from onboarding.domain.policy.policy import Policy
 from onboarding.domain.reconcile.steps.association_step import AssociationNeed
-from onboarding.domain.reconcile.steps.identity_step import IdentityNeed
+from onboarding.domain.reconcile.steps.identity_step import NONE, IdentityNeed, RestrictedNeed
 
 
 class StepNeeds(Struct, frozen=True):
@@ -41,6 +42,15 @@ def step_needs(policy: Policy, app_settings: Mapping[str, str]) -> StepNeeds:
         endpoint = ""
     associations = AssociationNeed(rules, _filled(endpoint, app_settings))
     return StepNeeds(_identity(policy.identity, app_settings), AssociationNeed() if missing else associations, problems)
+
+
+def with_entry_need(need: IdentityNeed | None, of_entry: EntryNeed) -> IdentityNeed | None:
+    """The policy's need, with what the extension itself needs. A policy without `identity` adds none: then one has to
+    be there. An extension that takes any installs without one too, so there the policy alone decides."""
+    if of_entry in (EntryNeed.NONE, EntryNeed.ANY):
+        return need
+    need = need or IdentityNeed(add=NONE)
+    return RestrictedNeed(need.use, need.add, need.beside_others, of_entry)
 
 
 def _heartbeat(workspace: str, app_settings: Mapping[str, str]) -> StepNeeds:

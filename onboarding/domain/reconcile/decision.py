@@ -23,10 +23,12 @@ from onboarding.domain.machine.machine_facts import InstalledExtension, MachineF
 from onboarding.domain.policy.installed_extension import elsewhere, unmet
 from onboarding.domain.policy.policy import Assignment, Effect
 from onboarding.domain.policy.step_needs import StepNeeds
+from onboarding.domain.policy_digest import same_file, same_version
 from onboarding.domain.reconcile.row import SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.identity_step import Fit, misnamed
 from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.reconcile.taking_up import ExistingMachine
+from onboarding.domain.reconcile.update import Update, update_of
 from onboarding.domain.reconcile.wait_schedule import SEEN_BY_A_CHECK, WITHOUT_CAP, Waits
 
 
@@ -159,7 +161,10 @@ class DecisionContext(Struct, frozen=True):
     needs: StepNeeds = StepNeeds()  # what the policy wants besides the extension
     identity: IdentityState | None = None  # None if the policy wants no identity, or does not want it of this machine
     preceding: Preceding = Preceding()  # of the policy that this one's removal comes after
+    needed: tuple[CatalogueEntry, ...] = ()  # the extensions that have to be there first
     existing: ExistingMachine | None = None  # why the policy only audits this machine; None if it may act on it
+    protected_digest: str = ""  # the keyed digest of the protected settings that would be sent; empty without a key
+    swept: bool = False  # the sweep or a person asked for this pass, so that an update of a final row may begin
 
     @property
     def acts(self) -> bool:
@@ -183,7 +188,12 @@ class DecisionContext(Struct, frozen=True):
     @property
     def policy_changed(self) -> bool:
         """Whether another policy, or another version of it, decided the last row."""
-        return self.last is not None and self.last.policy_hash not in ("", self.assignment.policy.digest)
+        return self.last is not None and not same_version(self.last.policy_hash, self.assignment.policy.digest)
+
+    @property
+    def file_changed(self) -> bool:
+        """The same of the policy's file alone, whatever has changed of its extension in the catalogue."""
+        return self.last is not None and not same_file(self.last.policy_hash, self.assignment.policy.digest)
 
     @property
     def unmet(self) -> str:
@@ -216,6 +226,30 @@ class DecisionContext(Struct, frozen=True):
         if self.identity is None or not self.identity.fit.there:
             return ""
         return misnamed(self.facts.identity, self.identity.fit, extension.settings, self.settings)
+
+    @property
+    def pending(self) -> Update | None:
+        """What has changed of an extension that we installed since its policy or its catalogue entry changed; None if
+        nothing has, or if the extension is not as we left it."""
+        extension, last = self.extension, self.last
+        if extension is None or last is None or not (last.was_ours or last.failed_update):
+            return None
+        if not self.assignment.selected or self.removes or last.extension_name.lower() != extension.name.lower():
+            return None
+        if read_extension_state(extension) is not ExtensionState.SUCCEEDED:
+            return None
+        policy, again = self.assignment.policy, self.request is not None or last.failed_update
+        return update_of(self.entry, policy, extension, last, self.settings, self.protected_digest, again=again)
+
+    @property
+    def update(self) -> Update | None:
+        """The update that is to be sent. Events alone begin none: hosts with the policy of before may still be at work,
+        and the sweep waits until it is the same on all of them. One that failed begins again for a person."""
+        last = self.last
+        if not self.acts or last is None or (last.failed_update and self.request is None):
+            return None
+        begun = not last.outcome.final and last.update != ""
+        return self.pending if self.swept or begun else None
 
     @property
     def last(self) -> Row | None:

@@ -17,6 +17,7 @@ from onboarding.domain.failures.classification import ExtensionState, read_exten
 from onboarding.domain.machine.machine_facts import MachineFacts, OsType
 from onboarding.domain.policy.installed_extension import instead, unmet
 from onboarding.domain.policy.policy import Assignment, Policy
+from onboarding.domain.policy_digest import same_version
 from onboarding.domain.reconcile.row import Outcome, Row
 from onboarding.domain.reconcile.row_totals import RowKind
 
@@ -35,6 +36,7 @@ class Reason(StrEnum):
     CHANGED = "changed"  # the row is final, and the policy that decided it has changed since
     ASSOCIATION = "association"  # the row says that all is done, and an association that the policy wants is missing
     RESUMED = "resumed"  # the row waits for a circuit breaker that has closed, or for a pause that has ended
+    OUTDATED = "outdated"  # what we installed is to be updated, since the policy or the catalogue has changed
     HEARTBEAT = "heartbeat"  # the row's removal waits for a heartbeat of another agent, which has come
 
 
@@ -52,6 +54,9 @@ class RowSummary(Struct, frozen=True):
     waiting_for: str = ""  # a `WaitingFor`, perhaps of a newer version; empty if the row is final
     sent_digest: str = ""  # of the public settings that the row is about; empty if unknown
     step: str = ""  # the step that the row is about; empty for the extension
+    extension_version: str = ""  # of the handler, as the row has it
+    update: str = ""  # the last update, as the row has it
+    protected_digest: str = ""  # the keyed digest of the protected settings; empty if unknown
 
     @classmethod
     def of(cls, row: Row) -> RowSummary:
@@ -67,6 +72,9 @@ class RowSummary(Struct, frozen=True):
             row.waiting_for or "",
             row.sent_digest,
             row.step,
+            row.extension_version,
+            row.update,
+            row.protected_digest,
         )
 
     @property
@@ -78,7 +86,7 @@ class RowSummary(Struct, frozen=True):
 
     def decided_by_another(self, policy: Policy) -> bool:
         """Whether the row is final, and another policy or another version of this one decided it."""
-        return self.outcome.final and self.policy_hash not in ("", policy.digest)
+        return self.outcome.final and not same_version(self.policy_hash, policy.digest)
 
 
 class Finding(Struct, frozen=True):
@@ -97,11 +105,12 @@ def find(
     stable: Callable[[Policy], bool] = lambda _: True,
     unassociated: Callable[[Policy], bool] = lambda _: False,
     unidentified: Callable[[Policy, RowSummary], bool] = lambda _, __: False,
+    outdated: Callable[[Policy, RowSummary], bool] = lambda _, __: False,
 ) -> Finding | None:
     """The first reason to reconcile a VM that is in the inventory; None without one. What happened later than `before`
     is left to its event. Final rows of another version of a policy count only once the policy is `stable`.
     `unassociated` says whether the inventory lacks an association of the VM that the policy wants, `unidentified`
-    whether the VM lacks an identity that serves the extension of a row."""
+    whether the VM lacks an identity that serves the extension of a row, `outdated` whether that is to be updated."""
     if facts.time_created and facts.time_created > before:
         return None
     known = {summary.extension: summary for summary in summaries}
@@ -127,8 +136,12 @@ def find(
             state = _state(facts, policy, entry, summary, before)
             reason = _reason(facts, state, summary, policy, stable)
             if reason is None and summary is not None and _is_done(facts, summary, policy, stable):
-                steps = (unidentified(policy, summary), Reason.DRIFTED), (unassociated(policy), Reason.ASSOCIATION)
-                reason = next((reason for lacks, reason in steps if lacks), None)
+                found = (
+                    (unidentified(policy, summary), Reason.DRIFTED),
+                    (unassociated(policy), Reason.ASSOCIATION),
+                    (stable(policy) and outdated(policy, summary), Reason.OUTDATED),
+                )
+                reason = next((reason for holds, reason in found if holds), None)
         if reason:
             return Finding(reason, policy.name)
     return None

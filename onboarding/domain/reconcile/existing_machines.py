@@ -26,13 +26,15 @@ def extension_words(s: DecisionContext) -> str:
         return f"update {s.entry.type} ({s.unmet})"
     if s.elsewhere:
         return f"update {s.entry.type} (it reports to another destination: {s.elsewhere})"
+    if s.pending is not None:
+        return f"update {s.entry.type} ({s.pending})"
     if s.extension is not None:
         return f"update {s.entry.type} (its handler failed)"
     return words_of(StepKind.EXTENSION, s.entry.type)
 
 
 def what_would_be_done(row: Row, extension_type: str) -> str:
-    """The same for all steps of a row that is only audited: `would associate dcr-linux, update OmsAgentForLinux`."""
+    """The same for all steps of a row that is only audited: `would associate dcr-linux, update AgentForLinux`."""
     if row.effect == Effect.REMOVE:
         extension = words_of(StepKind.REMOVAL, extension_type)
     elif row.extension_name:

@@ -145,7 +145,15 @@ def undoing(s: DecisionContext) -> bool:
         return last is not None and last.was_removed and last.attempt > 0 and s.extension is not None
     if last is None or not (last.outcome is Outcome.INSTALLED or (last.was_ours and last.attempt == 0)):
         return False
-    return s.extension is None or read_extension_state(s.extension) is ExtensionState.SUCCEEDED
+    if s.extension is None:
+        return True
+    return read_extension_state(s.extension) is ExtensionState.SUCCEEDED and not _updating(s, last)
+
+
+def _updating(s: DecisionContext, last: Row) -> bool:
+    """Whether we change what we installed because the policy or the catalogue has changed, and nobody else did."""
+    waits = last.update != "" and not last.outcome.final
+    return waits or (s.update is not None and not s.drift)
 
 
 def as_if_new(last: Row) -> Row:

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from onboarding.domain.json_access import digest
 from onboarding.domain.masking import cut
+from onboarding.domain.policy_digest import joined, parts
 
 
 class Outcome(StrEnum):
@@ -57,6 +58,7 @@ class WaitingFor(StrEnum):
     IDENTITY = "identity"  # ARM accepted our change of the machine's identities, and it has not ended
     REMOVAL = "removal"  # ARM accepted our removal of the extension, and it has not ended
     ONLY_AFTER = "only-after"  # the policy that the removal comes after is not satisfied for long enough, or not proved
+    NEEDED_EXTENSION = "needed-extension"  # another extension that this one needs is not there, or not healthy
     HEARTBEAT = "heartbeat"  # the time of that policy is over, and a heartbeat of its agent is what is missing
     VM_RUNNING = "vm-running"
     AGENT_READY = "agent-ready"
@@ -123,7 +125,7 @@ class Row(Struct, frozen=True, kw_only=True):
     requested_at: datetime | None = None  # when ARM accepted our request
     finished_at: datetime | None = None  # when the outcome became final
     duration_ms: int | None = None  # from the event to the final outcome
-    policy_hash: str = ""  # the digest of the policy that decided
+    policy_hash: str = ""  # the digest of the policy that decided, in two columns
     sent_digest: str = ""  # the digest of the public settings that we sent last
     undone_at: str = ""  # when somebody undid what we did: ISO 8601 times, separated by blanks
     client_request_id: str = ""  # of this episode's last request to ARM; empty without one, or before it had a column
@@ -132,6 +134,8 @@ class Row(Struct, frozen=True, kw_only=True):
     satisfied_since: datetime | None = None  # since when all that the policy wants is there; None if something is not
     taken_up: str = ""  # when and by whom, as `taking_up` writes it; empty before it had a column
     by: str = ""  # the object id of the person who asked for this episode last; empty: nobody did, or unknown
+    update: str = ""  # the last update of an extension of ours, as `update` writes it; empty: none was sent or waits
+    protected_digest: str = ""  # the keyed digest of the protected settings that we sent last; empty without a key
     was: str = ""  # of an open or failed row: the outcome before, of what was there or removed; empty for an install
 
     def to_properties(self) -> dict[str, Any]:
@@ -142,6 +146,9 @@ class Row(Struct, frozen=True, kw_only=True):
         for name in [name for name, value in columns.items() if type(value) is str and len(value) > _NAME_LIMIT]:
             columns[name] = cut(columns[name], _TEXT_LIMIT if name in _TEXTS else _NAME_LIMIT)
         columns["Outcome"] = self.outcome.value
+        of_file, of_entries = parts(self.policy_hash)
+        if of_entries:
+            columns |= {"PolicyHash": cut(of_file, _NAME_LIMIT), ENTRY_HASH: cut(of_entries, _NAME_LIMIT)}
         if self.waiting_for is not None:
             columns["WaitingFor"] = self.waiting_for.value
         return columns
@@ -155,6 +162,7 @@ class Row(Struct, frozen=True, kw_only=True):
             if name in known and not isinstance(known[name], kind):
                 raise ValueError(f"{_COLUMNS[name]} is {known[name]!r}")
         known["outcome"] = Outcome(known["outcome"])
+        known["policy_hash"] = joined(known.get("policy_hash", ""), str(properties.get(ENTRY_HASH, "")))
         if waiting_for := known.get("waiting_for"):
             known["waiting_for"] = WaitingFor(waiting_for)
         return cls(**known)
@@ -169,6 +177,11 @@ class Row(Struct, frozen=True, kw_only=True):
         """Whether the extension is one that we installed, or was when a change of it had to wait."""
         held = not self.outcome.final and self.was == Outcome.INSTALLED
         return held or self.outcome is Outcome.INSTALLED
+
+    @property
+    def failed_update(self) -> bool:
+        """Whether the row ended with an update of what we had installed: what is there may still be healthy."""
+        return self.outcome is Outcome.FAILED and self.update != ""
 
     @property
     def was_removed(self) -> bool:
@@ -224,7 +237,7 @@ _TIMES = {
 }
 
 
-_WITHOUT_HISTORY = ("policy_hash", "sent_digest", "cause", "satisfied_since", "taken_up")
+_WITHOUT_HISTORY = ("policy_hash", "sent_digest", "protected_digest", "cause", "satisfied_since", "taken_up")
 
 
 def _content_of(row: Row) -> tuple[Any, ...]:
@@ -232,7 +245,7 @@ def _content_of(row: Row) -> tuple[Any, ...]:
 
 
 # Columns of prose; everything else is a name, a number or an id.
-_TEXTS = frozenset({"Reason", "ErrorMeaning", "Advice", "Message", "Steps"})
+_TEXTS = frozenset({"Reason", "ErrorMeaning", "Advice", "Message", "Steps", "Update"})
 _NAME_LIMIT, _TEXT_LIMIT = 1024, 8192
 
 
@@ -242,7 +255,8 @@ _TYPES: Mapping[str, type] = {
     for name, kind in Row.__annotations__.items()
     if kind.startswith(("datetime", "int"))
 }
-COLUMNS = tuple(_COLUMNS.values())  # in the order of the fields
+ENTRY_HASH = "EntryHash"  # the part of `policy_hash` that is about the extension's catalogue entry
+COLUMNS = (*_COLUMNS.values(), ENTRY_HASH)  # in the order of the fields
 ROW_COLUMNS = frozenset(COLUMNS)
 _ALWAYS = frozenset(list(_COLUMNS.values())[: -len(Row.__struct_defaults__)])
 _values = attrgetter(*_COLUMNS)

@@ -50,7 +50,11 @@ def row_of(
     last = context.last
     steps = steps_of(context, decision, associated)
     whole = combined(decision, associated)
-    known = {**_known_columns(context), "attempt": _attempts(last, decision), "steps": to_column(steps)}
+    known = {
+        **_known_columns(context, opens=isinstance(decision, Wait)),
+        "attempt": _attempts(last, decision),
+        "steps": to_column(steps),
+    }
     if context.removes and isinstance(decision, Wait):
         known["undone_at"] = _undone_column(context)  # that it was installed again; the claim will find no trace of it
     by = TakenUpBy.REQUEST if any(step.ours for step in steps) else None
@@ -120,7 +124,7 @@ def claim_of(
     now = context.now
     waiting = Wait(WaitingFor.CLAIM, now, until, install.reason)
     known = {
-        **_known_columns(context),
+        **_known_columns(context, opens=True),
         "attempt": install.attempt,
         "steps": to_column(steps_of(context, install, associated)),
         "undone_at": _undone_column(context),
@@ -131,10 +135,12 @@ def claim_of(
     return concluded(context.facts.id, known, waiting, Episode.of(context.last, event_key, now, context.request))
 
 
-def requested(claim: Row, reason: str, now: datetime) -> Row:
-    """The claim after ARM accepted the request: the handler is at work, and the scheduled check stays as it is."""
+def requested(claim: Row, reason: str, now: datetime, protected_digest: str = "") -> Row:
+    """The claim after ARM accepted the request: the handler is at work, and the scheduled check stays as it is. Only
+    now it is sure that the protected settings were sent: ARM never shows them."""
     return replace(
         claim,
+        protected_digest=protected_digest or claim.protected_digest,
         outcome=Outcome.REQUESTED,
         reason=_written(reason),
         waiting_for=SENT_STEPS[StepKind(claim.step or StepKind.EXTENSION)].ACCEPTED,
@@ -173,7 +179,7 @@ def unread(
     known = {**facts, "extension": policy.extension, "policy": policy.name, "effect": policy.effect.value}
     known |= {"policy_hash": policy.digest, "taken_up": taken_up(last, episode.now, by)}
     if last is not None:
-        kept = ("extension_name", "sent_digest", "steps")
+        kept = ("extension_name", "sent_digest", "protected_digest", "update", "steps")
         known |= {name: getattr(last, name) for name in kept} | _unread_columns(policy, last, decision)
     if removal is not None:
         known["step"] = StepKind.REMOVAL.value if removal else ""
@@ -376,7 +382,7 @@ def _code(problem: Problem) -> str:
     return cut(mask(problem.code), 256)
 
 
-def _known_columns(context: DecisionContext) -> dict[str, Any]:
+def _known_columns(context: DecisionContext, *, opens: bool) -> dict[str, Any]:
     facts, release, policy = context.facts, context.release, context.assignment.policy
     image, present = facts.image, context.extension
     return {
@@ -401,8 +407,22 @@ def _known_columns(context: DecisionContext) -> dict[str, Any]:
         "effect": policy.effect.value,
         "sent_digest": context.last.sent_digest if context.last else "",
         "undone_at": context.last.undone_at if context.last else "",
+        "protected_digest": context.last.protected_digest if context.last else "",
+        "update": _update(context, opens=opens),
         **(_extension_columns(present) if present else {}),
     }
+
+
+def _update(context: DecisionContext, *, opens: bool) -> str:
+    """The update that is due or under way, else the last one. A row that opens for something else has none, nor has one
+    whose update waited and was never sent: the machine or the policy has changed meanwhile."""
+    last = context.last
+    if context.extension is None or last is None:
+        return ""
+    if (update := context.update) is not None:
+        return update.to_column()
+    forgotten = opens if last.outcome.final else last.attempt == 0
+    return "" if forgotten else last.update
 
 
 def _extension_columns(extension: InstalledExtension) -> dict[str, Any]:

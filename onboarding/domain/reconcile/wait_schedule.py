@@ -24,13 +24,15 @@ _LONGEST = 3650 * 24 * _HOUR
 _SECONDS = {"ms": 0.001, "s": 1, "m": _MINUTE, "h": _HOUR, "d": 24 * _HOUR}
 
 
-# These waits end by what others do: the owner starts the VM, a deployment ends, another policy is satisfied, a person
-# corrects a file or ends a pause. Such a wait never becomes a failure, whatever cap a policy file gives it.
+# These waits end by what others do: the owner starts the VM, a deployment ends, another policy is satisfied, somebody
+# installs what the extension needs, a person corrects a file or ends a pause. Such a wait never becomes a failure,
+# whatever cap a policy file gives it.
 WITHOUT_CAP = frozenset(
     {
         WaitingFor.VM_RUNNING,
         WaitingFor.OPERATION,
         WaitingFor.ONLY_AFTER,
+        WaitingFor.NEEDED_EXTENSION,
         WaitingFor.HEARTBEAT,
         WaitingFor.PAUSED,
         WaitingFor.CONFIGURATION,
@@ -86,6 +88,8 @@ DEFAULTS: Mapping[WaitingFor, Schedule] = {
     WaitingFor.REMOVAL: Schedule((4 * _MINUTE, 4 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 3 * _HOUR),
     # Once the other policy is satisfied, the moment is known and the check is due then.
     WaitingFor.ONLY_AFTER: Schedule((_HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
+    # The other extension's own event continues the row; the checks are for events that were lost.
+    WaitingFor.NEEDED_EXTENSION: Schedule((_HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
     # The sweep finds the heartbeats that come, with one query for all machines.
     WaitingFor.HEARTBEAT: Schedule((_HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
     WaitingFor.VM_RUNNING: Schedule((_HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),

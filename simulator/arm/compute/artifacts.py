@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -65,11 +65,29 @@ class Artifacts:
     def __init__(self, newest: Mapping[str, str], generic: Sequence[str] = (), file: Path = _FILE) -> None:
         self._generic = tuple(pattern.lower() for pattern in generic)
         self._newest = {handler.lower(): version for handler, version in newest.items()}
+        self._sources: list[Callable[[], Iterable[Handler]]] = []
         self._handlers = {h.name.lower(): h for h in map(_handler, yaml.safe_load(file.read_text()))}
+
+    def publish(self, source: Callable[[], Iterable[Handler]]) -> None:
+        """Handlers that exist too; the source is asked for one that is not known, since it may have more by then."""
+        self._sources.append(source)
+
+    @property
+    def handlers(self) -> Sequence[Handler]:
+        """Those of the file."""
+        return tuple(self._handlers.values())
+
+    def published(self, handler: Handler) -> list[str]:
+        """The versions that can be installed, the oldest first."""
+        limit = self._limit(handler)
+        versions = (release.version for release in handler.releases)
+        return sorted((each for each in versions if _numbers(each)[: len(limit)] <= limit), key=_numbers)
 
     def find(self, publisher: str, type_: str) -> Handler | None:
         name = f"{publisher}.{type_}"
         found = self._handlers.get(name.lower())
+        published = (handler for source in self._sources for handler in source())
+        found = found or next((each for each in published if each.name.lower() == name.lower()), None)
         if found is None and any(fnmatchcase(name.lower(), pattern) for pattern in self._generic):
             return Handler(publisher, type_, "shim", "", (), generic=True)
         return found
@@ -79,9 +97,12 @@ class Artifacts:
         if handler.generic:
             return Release(f"{version}.0", None)
         wanted = _numbers(version)
-        limit = _numbers(self._newest.get(handler.name.lower(), "999.999"))
+        limit = self._limit(handler)
         fitting = [r for r in handler.releases if _fits(_numbers(r.version), wanted, limit, auto_upgrade)]
         return max(fitting, key=lambda release: _numbers(release.version), default=None)
+
+    def _limit(self, handler: Handler) -> tuple[int, ...]:
+        return _numbers(self._newest.get(handler.name.lower(), "999.999"))
 
 
 def _fits(have: tuple[int, ...], wanted: tuple[int, ...], limit: tuple[int, ...], auto_upgrade: bool) -> bool:

@@ -49,6 +49,8 @@ class Attempt:
     """ARM's provisioning state of the extension; empty if there was no such extension."""
     status: str
     """The code that the handler had reported; empty if it had reported nothing."""
+    succeeded: frozenset[str] = frozenset()
+    """The handlers whose extensions had succeeded on the VM at that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +196,13 @@ def extension_id(machine: Machine, extension: Extension) -> str:
 
 
 def _attempt(machine: Machine, handler: str, caller: Caller) -> Attempt:
+    there = machine.extensions.values()
+    succeeded = frozenset(each.handler for each in there if each.provisioning_state == "Succeeded")
     found = machine.find_handler(handler, other_than="")
     if found is None:
-        return Attempt(machine.key, handler, caller.principal, "", "")
+        return Attempt(machine.key, handler, caller.principal, "", "", succeeded)
     status = found.statuses[0]["code"] if found.statuses else ""
-    return Attempt(machine.key, handler, caller.principal, found.provisioning_state, status)
+    return Attempt(machine.key, handler, caller.principal, found.provisioning_state, status, succeeded)
 
 
 def _new(machine: Machine, name: str, properties: Mapping[str, Any]) -> Extension:

@@ -86,6 +86,7 @@ class Lifecycle:
         self._refuse_if_busy(machine)
         if if_match not in ("", "*", machine.etag_text):
             raise etag_differs(if_match, machine.etag_text)
+        _refuse_other_image(machine, change)
         before, body = machine.identity, copy.deepcopy(machine.body)
         duration = _duration(change, changes=wanted != before)
         machine.etag += 1
@@ -225,9 +226,26 @@ def _duration(change: Mapping[str, Any], *, changes: bool) -> str:
     return "vm-identity" if changes else "vm-unchanged"
 
 
+def _storage(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """The storage profile after a write. What was made at creation stays: `az vm update` sends no image."""
+    given = {name: value for name, value in (change.get("storageProfile") or {}).items() if value is not None}
+    return {**before.get("storageProfile", {}), **copy.deepcopy(given)}
+
+
+def _refuse_other_image(machine: Machine, change: Mapping[str, Any]) -> None:
+    stored, given = (
+        (part.get("properties", {}).get("storageProfile") or {}).get("imageReference") or {}
+        for part in (machine.body, change)
+    )
+    names = given.keys() & {"id", "publisher", "offer", "sku", "communityGalleryImageId", "sharedGalleryImageId"}
+    if any(str(given[name]).lower() != str(stored.get(name, "")).lower() for name in names):
+        raise errors.property_change("imageReference")
+
+
 def _merge(body: dict[str, Any], change: dict[str, Any]) -> None:
     for name, value in change.items():
         if name == "properties":
-            body["properties"] = body["properties"] | copy.deepcopy(value)
+            before = body["properties"]
+            body["properties"] = before | copy.deepcopy(value) | {"storageProfile": _storage(before, value)}
         else:
             body[name] = copy.deepcopy(value)

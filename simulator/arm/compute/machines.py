@@ -190,6 +190,10 @@ class Machines:
     def knows(self, subscription: str) -> bool:
         return subscription.lower() in self._subscriptions
 
+    def groups(self, subscription: str) -> list[tuple[str, str]]:
+        """The stored names and locations of a subscription's groups, in order."""
+        return sorted(group for key, group in self._groups.items() if key.startswith(f"{subscription.lower()}/"))
+
     def find_group(self, subscription: str, group: str) -> tuple[str, str] | None:
         """A group's stored name and location."""
         return self._groups.get(_group_key(subscription, group))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,8 +31,9 @@ class Exchange:
 
     @property
     def path(self) -> str:
-        """The path as it was sent."""
-        return self.caller.url.removeprefix(self.origin).partition("?")[0].removesuffix("/")
+        """The path as it was sent, without its empty parts."""
+        path = self.caller.url.removeprefix(self.origin).partition("?")[0]
+        return re.sub("/{2,}", "/", path).removesuffix("/")
 
     @property
     def expanded(self) -> bool:
@@ -54,8 +57,9 @@ async def send_half(request: web.Request, status: int, headers: Mapping[str, str
     """Announce the length of the whole body, and close the connection in the middle of it."""
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = len(body)
-    await response.prepare(request)
-    await response.write(body[: len(body) // 2])
+    with suppress(ConnectionError):  # a caller that was killed has closed it first
+        await response.prepare(request)
+        await response.write(body[: len(body) // 2])
     if request.transport is not None:
         request.transport.close()
     return response

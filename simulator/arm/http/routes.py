@@ -12,7 +12,6 @@ from simulator.arm.compute.machines import Machine
 from simulator.arm.compute.operations import Operation
 from simulator.arm.compute.run_commands import RunCommands
 from simulator.arm.compute.spec import VmSpec
-from simulator.arm.deployments import Deployments
 from simulator.arm.events import Caller
 from simulator.arm.graph import Graph
 from simulator.arm.http import errors, views
@@ -24,7 +23,10 @@ from simulator.arm.http.versions import has_etag
 from simulator.arm.insights.insights import Insights
 from simulator.arm.insights.insights_routes import InsightsRoutes
 from simulator.arm.platform import Platform
+from simulator.arm.resources.resource_routes import ResourceRoutes
+from simulator.arm.scopes import Scopes
 from simulator.arm.surroundings import Surroundings
+from simulator.arm.templates.deployment_routes import DeploymentRoutes
 
 
 class Routes:
@@ -36,14 +38,16 @@ class Routes:
         surroundings: Surroundings,
         insights: Insights,
         graph: Graph,
+        scopes: Scopes,
     ) -> None:
         self._platform = platform
         self._lifecycle = lifecycle
         self._extensions = extensions
         self._surroundings = surroundings
         self._graph = graph
+        self._insights = insights
+        self._scopes = scopes
         self._run_commands = RunCommands(platform)
-        self._deployments = Deployments(platform, self._put_resource)
         self._pages = Pages(platform.options.page_size)
         self._routes: dict[Kind, Callable[[Exchange], Answer]] = {
             Kind.VM_GET: self._get_vm,
@@ -66,17 +70,10 @@ class Routes:
             Kind.OPERATION_POLL: self._poll,
             Kind.IMAGE_GET: self._get_image,
             Kind.GALLERY_IMAGE_GET: self._get_image,
-            Kind.GROUP_GET: self._get_group,
-            Kind.GROUP_PUT: self._put_group,
-            Kind.PROVIDER_GET: self._get_provider,
-            Kind.PROVIDER_REGISTER: self._get_provider,
-            Kind.SUBSCRIPTION_GET: self._get_subscription,
-            Kind.SUBSCRIPTION_LIST: self._list_subscriptions,
             Kind.GRAPH_QUERY: self._query_graph,
             Kind.IDENTITY_GET: self._get_identity,
-            Kind.DEPLOYMENT_PUT: self._put_deployment,
-            Kind.DEPLOYMENT_GET: self._get_deployment,
-            Kind.DEPLOYMENT_STATUS: self._get_deployment,
+            **DeploymentRoutes(platform, surroundings, self._pages, self._put_resource).by_kind(),
+            **ResourceRoutes(platform, surroundings, scopes, insights, self._pages).by_kind(),
             **InsightsRoutes(insights, surroundings, self._pages, self._machine).by_kind(),
         }
 
@@ -196,44 +193,20 @@ class Routes:
     def _get_image(self, exchange: Exchange) -> Answer:
         return Answer(200, self._surroundings.get_image(exchange.target, exchange.path))
 
-    def _get_group(self, exchange: Exchange) -> Answer:
-        return Answer(200, self._surroundings.get_group(exchange.target))
-
-    def _put_group(self, exchange: Exchange) -> Answer:
-        new = self._surroundings.put_group(exchange.target, exchange.body)
-        return Answer(201 if new else 200, self._surroundings.get_group(exchange.target))
-
-    def _get_provider(self, exchange: Exchange) -> Answer:
-        return Answer(200, self._surroundings.get_provider(exchange.target))
-
-    def _get_subscription(self, exchange: Exchange) -> Answer:
-        return Answer(200, self._surroundings.get_subscription(exchange.target))
-
-    def _put_resource(self, resource_id: str, body: Mapping[str, Any], caller: Caller) -> Operation:
-        """Put a resource of a deployment, like its own PUT."""
+    def _put_resource(self, resource_id: str, body: Mapping[str, Any], caller: Caller) -> Operation | None:
+        """Put a resource of a deployment, like its own PUT, with its rights and refusals; an association is there at
+        once."""
         target = read_target("PUT", resource_id)
+        self._scopes.check(target, "PUT", caller.principal, body)
         if target.kind is Kind.VM_PUT:
             return self._write_vm(target, body, caller)[1]
-        machine, name = self._machine(target), target.names["extension"]
+        machine = self._machine(target)
+        if target.kind is Kind.ASSOCIATION_PUT:
+            self._insights.associations.put(machine, target.names["association"], dict(body), caller)
+            return None
+        name = target.names["extension"]
         check_extension(body, machine, name)
         return self._extensions.put(machine, name, body, caller)[1]
-
-    def _put_deployment(self, exchange: Exchange) -> Answer:
-        target = exchange.target
-        group, location = self._surroundings.find_group(target)
-        scope = (target.subscription, group, location)
-        deployment = self._deployments.begin(scope, target.names["deployment"], exchange.body, exchange.caller)
-        status = f"{exchange.origin}{deployment.id}/operationStatuses/{deployment.operation}"
-        url = f"{status}?api-version={exchange.query['api-version']}"
-        return Answer(201, deployment.body(), {"Azure-AsyncOperation": url})
-
-    def _get_deployment(self, exchange: Exchange) -> Answer:
-        deployment = self._deployments.find(exchange.path.partition("/operationStatuses/")[0])
-        whole = exchange.target.kind is Kind.DEPLOYMENT_GET
-        return Answer(200, deployment.body() if whole else deployment.status())
-
-    def _list_subscriptions(self, exchange: Exchange) -> Answer:
-        return Answer(200, {"value": self._surroundings.list_subscriptions(exchange.caller.principal)})
 
     def _query_graph(self, exchange: Exchange) -> Answer:
         body, headers = self._graph.answer(exchange.body, exchange.caller.principal)

@@ -17,6 +17,7 @@ from simulator.arm.http.exchange import Answer, Exchange, encoded, send_half
 from simulator.arm.http.faults import Cut, Faults
 from simulator.arm.http.journal import RecordedRequest, Requests
 from simulator.arm.http.limits import Draw, Limits
+from simulator.arm.http.metadata import cloud_metadata
 from simulator.arm.http.routes import Routes
 from simulator.arm.http.targets import Kind, Target, no_such_route, read_target
 from simulator.arm.http.tokens import Tokens
@@ -24,7 +25,9 @@ from simulator.arm.http.validation import parse_body, parse_object
 from simulator.arm.http.versions import check_version
 from simulator.arm.platform import Platform
 from simulator.arm.scopes import Scopes
+from simulator.arm.templates.relaxed_json import read_relaxed_json
 
+_SIGN_IN, _LOGS = web.AppKey("sign_in", str), web.AppKey("logs", str)
 _GROUPS = {
     **dict.fromkeys((Kind.VM_GET, Kind.VM_INSTANCE_VIEW, Kind.EXTENSION_GET, Kind.EXTENSION_LIST), "LowCostGet"),
     **dict.fromkeys((Kind.IMAGE_GET, Kind.GALLERY_IMAGE_GET), "LowCostGet"),
@@ -61,8 +64,10 @@ class Door:
     faults: Faults
     requests: Requests
 
-    def application(self) -> web.Application:
+    def application(self, sign_in: str, logs: str) -> web.Application:
+        """The arguments are the addresses of the other endpoints, which the cloud's metadata names."""
         application = web.Application(client_max_size=4 * 1024 * 1024)
+        application[_SIGN_IN], application[_LOGS] = sign_in, logs
         application.router.add_route("*", "/{path:.*}", self._handle)
         return application
 
@@ -87,10 +92,17 @@ class Door:
 
     async def _answer(self, request: web.Request, work: _Work) -> Answer:
         try:
+            if work.target.kind is Kind.CLOUD_METADATA:  # what a client must know before it has a token
+                return self._metadata(request, work.target)
             exchange = await self._admit(request, work)
             return self.routes.answer(exchange)
         except ArmError as refusal:
             return Answer(refusal.status, refusal.body, refusal.headers)
+
+    def _metadata(self, request: web.Request, target: Target) -> Answer:
+        check_version(target.type, request.query.get("api-version"))
+        origin = f"{request.scheme}://{request.host}"
+        return Answer(200, cloud_metadata(self.platform.options, origin, request.app[_SIGN_IN], request.app[_LOGS]))
 
     async def _admit(self, request: web.Request, work: _Work) -> Exchange:
         target, version = work.target, request.query.get("api-version")
@@ -167,6 +179,8 @@ class Door:
 async def _read_body(request: web.Request, target: Target) -> dict[str, Any]:
     if target.kind in (Kind.VM_RUN_COMMAND, Kind.GRAPH_QUERY):
         return parse_object(await request.read())
+    if target.kind in (Kind.DEPLOYMENT_PUT, Kind.DEPLOYMENT_VALIDATE):
+        return read_relaxed_json(await request.read())
     return parse_body(await request.read()) if request.method in ("PUT", "PATCH") else {}
 
 

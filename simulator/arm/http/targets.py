@@ -32,19 +32,31 @@ class Kind(StrEnum):
     EXTENSION_PATCH = "extension-patch"
     EXTENSION_DELETE = "extension-delete"
     EXTENSION_LIST = "extension-list"
+    IMAGE_PUBLISHERS = "image-publishers"
+    EXTENSION_TYPES = "extension-types"
+    EXTENSION_VERSIONS = "extension-versions"
     OPERATION_POLL = "operation-poll"
     IMAGE_GET = "image-get"
     GALLERY_IMAGE_GET = "gallery-image-get"
+    LOCATION_LIST = "location-list"
+    RESOURCE_LIST = "resource-list"
+    GROUP_LIST = "group-list"
     GROUP_GET = "group-get"
     GROUP_PUT = "group-put"
+    PROVIDER_LIST = "provider-list"
     PROVIDER_GET = "provider-get"
     PROVIDER_REGISTER = "provider-register"
     SUBSCRIPTION_GET = "subscription-get"
     SUBSCRIPTION_LIST = "subscription-list"
+    TENANT_LIST = "tenant-list"
+    CLOUD_METADATA = "cloud-metadata"
     GRAPH_QUERY = "graph-query"
     DEPLOYMENT_PUT = "deployment-put"
     DEPLOYMENT_GET = "deployment-get"
     DEPLOYMENT_STATUS = "deployment-status"
+    DEPLOYMENT_VALIDATE = "deployment-validate"
+    DEPLOYMENT_LIST = "deployment-list"
+    DEPLOYMENT_OPERATIONS = "deployment-operations"
     ASSOCIATION_GET = "association-get"
     ASSOCIATION_PUT = "association-put"
     ASSOCIATION_DELETE = "association-delete"
@@ -54,6 +66,10 @@ class Kind(StrEnum):
     ENDPOINT_GET = "endpoint-get"
     ENDPOINT_ASSOCIATIONS = "endpoint-associations"
     IDENTITY_GET = "identity-get"
+    INTERFACE_LIST = "interface-list"
+    INTERFACE_GET = "interface-get"
+    PUBLIC_ADDRESS_LIST = "public-address-list"
+    PUBLIC_ADDRESS_GET = "public-address-get"
     LOGS_QUERY = "logs-query"
     UNKNOWN = "unknown"
 
@@ -61,7 +77,8 @@ class Kind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Target:
     """`names` holds the path's parts by role: group, vm, extension, association, rule, endpoint, identity, region,
-    operation, image, gallery, deployment."""
+    operation, image, gallery, deployment, provider,
+    interface, address, publisher, type."""
 
     kind: Kind
     type: str
@@ -80,22 +97,37 @@ class Target:
 _COMPUTE = "/providers/Microsoft.Compute"
 _GROUP = "/resourceGroups/{group}"
 _VM = f"{_GROUP}{_COMPUTE}/virtualMachines/{{vm}}"
+_PUBLISHERS = f"{_COMPUTE}/locations/{{region}}/publishers"
+_EXTENSION_TYPES = f"{_PUBLISHERS}/{{publisher}}/artifacttypes/vmextension/types"
 _INSIGHTS = "/providers/Microsoft.Insights"
 _ASSOCIATIONS = f"{_VM}{_INSIGHTS}/dataCollectionRuleAssociations"
 _RULE = f"{_GROUP}{_INSIGHTS}/dataCollectionRules/{{rule}}"
 _ENDPOINT = f"{_GROUP}{_INSIGHTS}/dataCollectionEndpoints/{{endpoint}}"
 _IDENTITY = f"{_GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{{identity}}"
+_NETWORK = "/providers/Microsoft.Network"
 _DEPLOYMENT = f"{_GROUP}/providers/Microsoft.Resources/deployments/{{deployment}}"
 
 # type (for the api-version), path after the subscription, kinds by method
 _ROUTES: tuple[tuple[str, str, dict[str, Kind]], ...] = (
     ("subscriptions", "", {"GET": Kind.SUBSCRIPTION_GET}),
+    ("subscriptions", "/locations", {"GET": Kind.LOCATION_LIST}),
+    ("resources", "/resources", {"GET": Kind.RESOURCE_LIST}),
+    ("resources", f"{_GROUP}/resources", {"GET": Kind.RESOURCE_LIST}),
+    ("resourceGroups", "/resourceGroups", {"GET": Kind.GROUP_LIST}),
     ("resourceGroups", _GROUP, {"GET": Kind.GROUP_GET, "HEAD": Kind.GROUP_GET, "PUT": Kind.GROUP_PUT}),
-    ("providers", _COMPUTE, {"GET": Kind.PROVIDER_GET}),
-    ("providers", f"{_COMPUTE}/register", {"POST": Kind.PROVIDER_REGISTER}),
+    ("providers", "/providers", {"GET": Kind.PROVIDER_LIST}),
+    ("providers", "/providers/{provider}", {"GET": Kind.PROVIDER_GET}),
+    ("providers", "/providers/{provider}/register", {"POST": Kind.PROVIDER_REGISTER}),
+    ("deployments", f"{_GROUP}/providers/Microsoft.Resources/deployments", {"GET": Kind.DEPLOYMENT_LIST}),
+    ("deployments", f"{_DEPLOYMENT}/validate", {"POST": Kind.DEPLOYMENT_VALIDATE}),
+    ("deployments", f"{_DEPLOYMENT}/operations", {"GET": Kind.DEPLOYMENT_OPERATIONS}),
+    ("deployments", f"{_GROUP}/deployments/{{deployment}}/operations", {"GET": Kind.DEPLOYMENT_OPERATIONS}),
     ("deployments", _DEPLOYMENT, {"GET": Kind.DEPLOYMENT_GET, "PUT": Kind.DEPLOYMENT_PUT}),
     ("deployments", f"{_DEPLOYMENT}/operationStatuses/{{operation}}", {"GET": Kind.DEPLOYMENT_STATUS}),
     ("virtualMachines", f"{_COMPUTE}/virtualMachines", {"GET": Kind.VM_LIST}),
+    ("locations/publishers", _PUBLISHERS, {"GET": Kind.IMAGE_PUBLISHERS}),
+    ("locations/publishers", _EXTENSION_TYPES, {"GET": Kind.EXTENSION_TYPES}),
+    ("locations/publishers", f"{_EXTENSION_TYPES}/{{type}}/versions", {"GET": Kind.EXTENSION_VERSIONS}),
     ("operations", f"{_COMPUTE}/locations/{{region}}/operations/{{operation}}", {"GET": Kind.OPERATION_POLL}),
     ("virtualMachines", f"{_GROUP}{_COMPUTE}/virtualMachines", {"GET": Kind.VM_LIST_GROUP}),
     (
@@ -130,6 +162,12 @@ _ROUTES: tuple[tuple[str, str, dict[str, Kind]], ...] = (
     ("dataCollectionRuleAssociations", f"{_RULE}/associations", {"GET": Kind.RULE_ASSOCIATIONS}),
     ("dataCollectionEndpoints", _ENDPOINT, {"GET": Kind.ENDPOINT_GET}),
     ("dataCollectionRuleAssociations", f"{_ENDPOINT}/associations", {"GET": Kind.ENDPOINT_ASSOCIATIONS}),
+    ("networkInterfaces", f"{_NETWORK}/networkInterfaces", {"GET": Kind.INTERFACE_LIST}),
+    ("networkInterfaces", f"{_GROUP}{_NETWORK}/networkInterfaces", {"GET": Kind.INTERFACE_LIST}),
+    ("networkInterfaces", f"{_GROUP}{_NETWORK}/networkInterfaces/{{interface}}", {"GET": Kind.INTERFACE_GET}),
+    ("publicIPAddresses", f"{_NETWORK}/publicIPAddresses", {"GET": Kind.PUBLIC_ADDRESS_LIST}),
+    ("publicIPAddresses", f"{_GROUP}{_NETWORK}/publicIPAddresses", {"GET": Kind.PUBLIC_ADDRESS_LIST}),
+    ("publicIPAddresses", f"{_GROUP}{_NETWORK}/publicIPAddresses/{{address}}", {"GET": Kind.PUBLIC_ADDRESS_GET}),
     ("userAssignedIdentities", _IDENTITY, {"GET": Kind.IDENTITY_GET}),
     ("images", f"{_GROUP}{_COMPUTE}/images/{{image}}", {"GET": Kind.IMAGE_GET}),
     ("galleries/images", f"{_GROUP}{_COMPUTE}/galleries/{{gallery}}/images/{{image}}", {"GET": Kind.GALLERY_IMAGE_GET}),
@@ -138,6 +176,8 @@ _ROUTES: tuple[tuple[str, str, dict[str, Kind]], ...] = (
 
 # requests to the whole tenant, by path
 _TENANT = {
+    "/metadata/endpoints": ("metadata", {"GET": Kind.CLOUD_METADATA}),
+    "/tenants": ("tenants", {"GET": Kind.TENANT_LIST}),
     "/subscriptions": ("subscriptions", {"GET": Kind.SUBSCRIPTION_LIST}),
     "/providers/microsoft.resourcegraph/resources": ("resourceGraph", {"POST": Kind.GRAPH_QUERY}),
 }
@@ -150,9 +190,13 @@ def _pattern(path: str) -> re.Pattern[str]:
 
 _PATTERNS = tuple((type_, _pattern(path), kinds) for type_, path, kinds in _ROUTES)
 
+_NAMESPACES = {found[1].lower() for _, path, _ in _ROUTES if (found := re.search(r"/providers/(Microsoft\.\w+)", path))}
+
 
 def read_target(method: str, path: str) -> Target:
-    """The target of a request; its kind is UNKNOWN if it is not simulated."""
+    """The target of a request; its kind is UNKNOWN if it is not simulated. As in ARM, empty parts of a path count as
+    absent: `az resource show` sends one."""
+    path = re.sub("/{2,}", "/", path)
     for type_, pattern, kinds in _PATTERNS:
         if match := pattern.fullmatch(path):
             names = match.groupdict()
@@ -172,11 +216,11 @@ def no_such_route(target: Target, method: str, path: str, api_version: str) -> A
     provider = re.search(r"/providers/([^/]+)(?:/([^/]+))?", path, re.IGNORECASE)
     if provider is None:
         return ArmError(404, "NotFound", f"The requested path '{path}' was not found.", gateway=True)
-    if provider[1].lower() != "microsoft.compute":
+    if provider[1].lower() not in _NAMESPACES:
         message = f"The resource namespace '{provider[1]}' is invalid."
         return ArmError(404, "InvalidResourceNamespace", message, gateway=True)
     message = (
-        f"The resource type '{provider[2] or ''}' could not be found in the namespace 'Microsoft.Compute' for api "
+        f"The resource type '{provider[2] or ''}' could not be found in the namespace '{provider[1]}' for api "
         f"version '{api_version}'. The supported api-versions are '{', '.join(supported('virtualMachines'))}'."
     )
     return ArmError(404, "InvalidResourceType", message, gateway=True)

@@ -1,6 +1,7 @@
-"""Tokens of the managed identity: issued at the App Service endpoint, checked by ARM.
+"""Tokens: issued at the App Service endpoint of the managed identity and at Entra's sign-in, checked by ARM.
 
-Tokens are random, are kept in memory only, and appear in no log, repr or error text.
+They are signed JWTs that clients can read. Only those that were issued here are accepted; they are kept in memory only,
+and appear in no log, repr or error text.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ from typing import Any
 
 from aiohttp import web
 
+from simulator.arm.entra.signing import signing_key
 from simulator.arm.http.errors import ArmError
 from simulator.arm.options import Options
 from simulator.clock import Clock
 
 _PATH = "/msi/token"
 _API_VERSION = "2019-08-01"
+_FUNCTION_APP = (
+    "/subscriptions/00000000-0000-4000-8000-000000000001/resourcegroups/rg-onboarding/providers/Microsoft.Web/sites/"
+    "onboarding"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +46,41 @@ class Tokens:
         self._options = options
         self._grants: dict[str, _Grant] = {}
 
-    def issue(self, audience: str, principal: str = "", *, lifetime: float | None = None, tenant: str = "") -> Token:
-        """A token of that principal; `lifetime` in real seconds."""
+    def issue(
+        self,
+        audience: str,
+        principal: str = "",
+        *,
+        lifetime: float | None = None,
+        tenant: str = "",
+        application: str = "",
+        resource: str = "",
+    ) -> Token:
+        """A token of that principal; `lifetime` in real seconds. `application` is its client id (unknown: its principal
+        id again), `resource` the Azure resource that has the managed identity."""
         seconds = self._options.token_lifetime if lifetime is None else lifetime
-        expires = self._clock.now() + timedelta(seconds=seconds)
-        value = f"{secrets.token_urlsafe(48)}.{secrets.token_urlsafe(200)}.{secrets.token_urlsafe(96)}"
+        now = self._clock.now()
+        expires = now + timedelta(seconds=seconds)
         owner, home = principal or self._options.principal_id, tenant or self._options.tenant_id
+        issuer = f"https://sts.windows.net/{home}/"
+        claims = {
+            "aud": audience,
+            "iss": issuer,
+            "iat": int(now.timestamp()),
+            "nbf": int(now.timestamp()),
+            "exp": int(expires.timestamp()),
+            "appid": application or owner,
+            "appidacr": "2" if resource else "1",
+            "idp": issuer,
+            "idtyp": "app",
+            "oid": owner,
+            "sub": owner,
+            "tid": home,
+            "uti": secrets.token_urlsafe(16),
+            "ver": "1.0",
+            **({"xms_mirid": resource} if resource else {}),
+        }
+        value = signing_key().sign(claims)
         self._grants[value] = _Grant(owner, audience.rstrip("/"), home, expires)
         return Token(value, expires)
 
@@ -140,14 +175,18 @@ class IdentityEndpoint:
         resource, client = query.get("resource"), query.get("client_id", "")
         if query.get("api-version") != _API_VERSION or not resource:
             return _refused(400, f"Expected api-version={_API_VERSION} and a resource.")
-        principal = self._options.identities.get(client) if client else self._options.principal_id
+        named = "mi_res_id" in query or "object_id" in query  # ids that the simulated identities do not have
+        principal = self._options.identities.get(client) if client or named else self._options.principal_id
         if principal is None:
             return _refused(400, "Unable to load the proper Managed Identity.")
         self.issued += 1
         return web.json_response(self._grant(resource, principal, client))
 
     def _grant(self, resource: str, principal: str, client: str) -> dict[str, Any]:
-        token = self._tokens.issue(resource, principal, tenant=self.tenant)
+        application = client or self._options.client_id
+        token = self._tokens.issue(
+            resource, principal, tenant=self.tenant, application=application, resource=_FUNCTION_APP
+        )
         grant = {
             "access_token": token.value,
             "expires_on": str(int(token.expires.timestamp())),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,9 @@ class UserIdentities:
         self._add_group = add_group
         self._identities: dict[str, UserIdentity] = {}
         self.tenant = tenant
+
+    def __iter__(self) -> Iterator[UserIdentity]:
+        return iter(list(self._identities.values()))
 
     def add(self, resource_id: str, location: str = "westeurope") -> UserIdentity:
         """Create the identity, or return the one that is there; its subscription and group exist from then on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,9 @@ class CollectionResources:
     def __init__(self, machines: Machines) -> None:
         self._machines = machines
         self._resources: dict[str, CollectionResource] = {}
+
+    def __iter__(self) -> Iterator[CollectionResource]:
+        return iter(list(self._resources.values()))
 
     def add_rule(
         self, resource_id: str, *, kind: str = "", location: str = "westeurope", workspace: str = ""

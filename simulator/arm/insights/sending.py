@@ -41,6 +41,10 @@ class Gap:
     """When the Azure Monitor Agent had stopped sending; None: it had never sent."""
     silenced_by: str = ""
     """Who sent the write that had stopped it; empty: nobody."""
+    reason_before: str = ""
+    """Why it did not send before that reason was added; empty: it sent, or the reason was there from the beginning."""
+    reason_since: datetime | None = None
+    """When the reason had replaced the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class _State:
     sent: bool = False
     gap: int | None = None  # its place in the list of gaps
     silenced: tuple[datetime, str] | None = None  # when and by whom the new agent was stopped
+    reason: str = ""  # why the new agent does not send; empty: it sends
+    replaced: tuple[str, datetime] | None = None  # the reason before that one, and when it ended
 
 
 class Sending:
@@ -120,11 +126,18 @@ class Sending:
             state.silenced = None
         elif sent_new:
             state.silenced = self._platform.clock.now(), change.caller.principal if change is not None else ""
+        self._note_reason(state)
         silent = not state.senders and machine.power is Power.RUNNING
         if not silent:
             self._end_gap(state)
         elif state.sent and state.gap is None:
             self._begin_gap(state, change)
+
+    def _note_reason(self, state: _State) -> None:
+        reason = "" if NEW_AGENT in state.senders else self._obstacle(state.machine)
+        if reason != state.reason:
+            state.replaced = (state.reason, self._platform.clock.now()) if state.reason and reason else None
+            state.reason = reason
 
     def _take_over(self, state: _State, senders: Senders) -> None:
         now = self._platform.clock.seconds()
@@ -140,8 +153,9 @@ class Sending:
             principal, operation, resource = change.caller.principal, change.operation, change.resource_id
         state.gap = len(self._gaps)
         at, by = state.silenced or (None, "")
-        reason = self._obstacle(state.machine)
-        gap = Gap(state.machine.key, self._platform.clock.now(), principal, operation, resource, None, reason, at, by)
+        before, since = state.replaced or ("", None)
+        now = self._platform.clock.now()
+        gap = Gap(state.machine.key, now, principal, operation, resource, None, state.reason, at, by, before, since)
         self._gaps.append(gap)
 
     def _end_gap(self, state: _State) -> None:

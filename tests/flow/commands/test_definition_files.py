@@ -429,11 +429,12 @@ def test_every_definition_of_a_list_gets_a_file_of_its_own(tmp_path: Path, capsy
     assert main(["policy", "import", file, "-o", str(out), "--parameters", '{"effect": "Disabled"}']) == 1
     problem = "broken: cannot be imported: unknown effect 'wach' (value[3].policyRule.then.effect); known effects: "
     assert problem in capsys.readouterr().err
-    policies = [yaml.safe_load(path.read_text()) for path in sorted(out.iterdir())]
+    policies = [yaml.safe_load(path.read_text()) for path in sorted(out.glob("*.yaml"))]
     assert [policy["source"]["displayName"][-1] for policy in policies] == ["1", "2", "0"]
     assert len({policy["name"] for policy in policies}) == 3
     assert all(len(policy["name"]) <= 64 and policy["effect"] == "disabled" for policy in policies)
-    assert [f"{policy['name']}.yaml" for policy in policies] == sorted(path.name for path in out.iterdir())
+    assert [f"{policy['name']}.yaml" for policy in policies] == sorted(path.name for path in out.glob("*.yaml"))
+    assert [path.name for path in (out / "extensions").iterdir()] == ["watcherforlinux.yaml"]
     assert main(["policy", "import", file, "-o", file]) == 2
     assert "name a folder, which several policies need" in capsys.readouterr().err
 
@@ -456,7 +457,7 @@ def test_an_initiative_and_its_definitions_may_lie_in_one_template(tmp_path: Pat
     other = resource(displayName="Other") | {"name": "other"}
     whole = template(initiative, resource(), other, parameters={"scope": {"type": "string", "defaultValue": "/mg"}})
     assert main(["policy", "import", lay(tmp_path, whole), "-o", str(tmp_path / "out")]) == 0
-    written = {path.stem: yaml.safe_load(path.read_text())["effect"] for path in (tmp_path / "out").iterdir()}
+    written = {path.stem: yaml.safe_load(path.read_text())["effect"] for path in (tmp_path / "out").glob("*.yaml")}
     assert written == {"watch": "disabled", "other": "deployIfNotExists"}
 
 

@@ -106,7 +106,7 @@ def loaded(*arguments: str) -> set[str]:
 
 def test_the_help_loads_no_module_of_a_command() -> None:
     found = loaded("--help")
-    assert {f"onboarding.cli.{entry.module}" for entry in COMMANDS.values()} & found == {"onboarding.cli.policy"}
+    assert not {f"onboarding.cli.{entry.module}" for entry in COMMANDS.values()} & found
     assert not found & {"asyncio", "azure", "onboarding.app", "onboarding.application", "rich"}
 
 

@@ -22,7 +22,7 @@ from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.image.overrides import NO_OVERRIDES
 from onboarding.domain.policy.policy import PolicySet
 from onboarding.domain.policy.rule import compile_rule
-from tests.flow.world import BIONIC, POLICY, SUBSCRIPTION, WORKSPACE_ID, World, extension, vm_body, vm_id
+from tests.flow.world import BIONIC, POLICY, SUBSCRIPTION, WORKSPACE_ID, WORKSPACE_KEY, World, extension, vm_body, vm_id
 from tests.reference import REFERENCE, parse_policy
 from tests.shared_samples import SAMPLES, needs_samples
 
@@ -434,3 +434,75 @@ def test_plan_and_explain_show_the_change_window(folder: Path, capsys: pytest.Ca
     explained = json.loads(capsys.readouterr().out)
     decision = (explained[0] if isinstance(explained, list) else explained)["decisions"][0]
     assert re.fullmatch(opens, decision["changeWindow"])
+
+
+def installed(version: str, **properties: Any) -> dict[str, Any]:
+    """A VM that has the extension, healthy and with the policy's workspace."""
+    settings = {"workspaceId": WORKSPACE_ID, **properties}
+    there = extension(typeHandlerVersion=version, settings=settings)
+    return {**vm_body("has-it"), "resources": [there]}
+
+
+@pytest.mark.parametrize(
+    ("version", "settings", "update"),
+    [
+        ("1.2", {}, "1.2 → 1.3"),
+        ("1.3", {}, ""),
+        ("1.19", {}, ""),  # never a downgrade
+        ("1.3", {"skipDockerProviderInstall": True}, "settings skipDockerProviderInstall"),
+    ],
+)
+def test_what_would_be_updated_if_we_installed_it_is_counted_as_such(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    settings: dict[str, Any],
+    update: str,
+) -> None:
+    monkeypatch.setenv("OMS_WORKSPACE_ID", WORKSPACE_ID)
+    monkeypatch.setenv("OMS_WORKSPACE_KEY", WORKSPACE_KEY)
+    (folder / "fleet.json").write_text(json.dumps([installed(version, **settings)]))
+    assert plan(folder, "--output", "json") == 0
+    output = json.loads(capsys.readouterr().out)
+    (change,) = output["changes"]
+    assert change["after"]["decision"] == "AlreadyInstalled"
+    assert (change["after"].get("updateIfOurs", ""), output["updateIfOurs"]) == (update, int(update != ""))
+    assert plan(folder) == 0
+    text = capsys.readouterr().out
+    assert ("if we installed it" in text) is (update != "")
+    assert f"AlreadyInstalled (update {update} if we installed it)" in text or not update
+
+
+def test_a_setting_whose_app_setting_is_missing_here_is_not_taken_for_an_update(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "fleet.json").write_text(json.dumps([installed("1.3")]))
+    assert plan(folder, "--output", "json") == 0
+    assert json.loads(capsys.readouterr().out)["updateIfOurs"] == 0
+
+
+def test_a_higher_version_in_the_users_own_catalogue_is_a_change_of_the_plan(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = {
+        "name": "metrics",
+        "publisher": "Contoso",
+        "type": "Metrics",
+        "version": "1.9",
+        "resourceName": "Metrics",
+        "os": "linux",
+    }
+    for name, version in (("old", "1.9"), ("new", "1.10")):
+        write(folder / name, linux={"name": "metrics", "extension": "metrics"})
+        (folder / name / "extensions").mkdir()
+        (folder / name / "extensions" / "metrics.yaml").write_text(yaml.safe_dump({**entry, "version": version}))
+    there = extension("Metrics", publisher="Contoso", type="Metrics", typeHandlerVersion="1.9")
+    (folder / "fleet.json").write_text(json.dumps([{**vm_body("has-it"), "resources": [there]}]))
+    assert plan(folder, "--against", str(folder / "old"), "--output", "json") == 0
+    output = json.loads(capsys.readouterr().out)
+    assert (output["changed"], output["updateIfOurs"]) == (1, 1)
+    vm = folder / "vm.json"
+    vm.write_text(json.dumps({**vm_body("has-it"), "resources": [there]}))
+    assert main(["policy", "explain", "--vm", str(vm), "--policies", str(folder / "new")]) == 0
+    assert "update 1.9 → 1.10 if we installed it" in capsys.readouterr().out

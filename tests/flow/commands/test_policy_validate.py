@@ -189,7 +189,7 @@ def test_the_file_of_the_extension_is_validated_with_the_policy_that_names_it(
         errors = validate(named, capsys=capsys)
         by_file = {Path(error["file"]).name: error for error in errors}
         assert len(errors) == 2
-        assert "cannot be used; correct that file: unknown operating system 'BSD' (" in by_file["p.yaml"]["message"]
+        assert "cannot be used; correct this first: unknown operating system 'BSD' (" in by_file["p.yaml"]["message"]
         assert (by_file["probe.yaml"]["line"], by_file["probe.yaml"]["place"]) == (
             line_of(broken, "osType:"),
             "osType",

@@ -186,7 +186,8 @@ def test_an_imported_policy_is_valid_once_nothing_is_missing(files: Path, capsys
     given = ["--parameters", '{"publisher": "P"}']
     assert main(["policy", "import", str(files / "deploy.json"), "-o", str(out), *given]) == 0
     policy = yaml.safe_load(out.read_text())
-    assert policy["settings"].pop("vm") == "FILL-IN"
+    assert policy["settings"].pop("zone") == "FILL-IN"
+    assert policy["settings"].pop("vm") == "{machine.name}"
     out.write_text(yaml.safe_dump(policy))
     assert main(["policy", "validate", str(out)]) == 0
     assert (policy["extension"], policy["source"]["version"]) == ("oms-agent-linux", "3.1.0")
@@ -210,8 +211,14 @@ def test_import_of_an_initiative_binds_each_of_its_definitions(files: Path, caps
         }
     }
     (files / "set.json").write_text(json.dumps(initiative))
-    assert main(["policy", "import", str(files / "set.json"), "-o", str(files / "out")]) == 1
-    assert "definition /providers/Microsoft.Authorization/policyDefinitions/gone is not in" in capsys.readouterr().err
+    command = ["policy", "import", str(files / "set.json"), "-o", str(files / "out")]
+    assert main(command) == 1
+    assert "agent: its conditions need a value of key; give --parameter key=VALUE" in capsys.readouterr().err
+    assert main([*command, "--parameter", "key=Canonical"]) == 1
+    output = capsys.readouterr()
+    assert "definition /providers/Microsoft.Authorization/policyDefinitions/gone is not in" in output.err
+    assert "; az policy definition show --name gone > " in output.err
+    assert "1 taken over in 1 policy" in output.out
     policy = yaml.safe_load((files / "out" / "install-the-agent.yaml").read_text())
     assert policy["effect"] == "disabled"
     assert policy["parameters"]["effect"] == "Disabled"

@@ -103,7 +103,8 @@ def test_a_policy_that_is_not_there_is_a_warning(tmp_path: Path, capsys: pytest.
 def test_removals_of_other_extensions_and_disabled_installs_are_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = {"name": "azure-monitor", "extension": "azure-monitor-agent-linux"}
+    identity = {"use": "any"}
+    other = {"name": "azure-monitor", "extension": "azure-monitor-agent-linux", "identity": identity}
     assert warnings_of(tmp_path, capsys, {**INSTALL, "effect": "disabled"}, other, {**RETIRE, "onlyAfter": AFTER}) == []
 
 

@@ -40,6 +40,10 @@ OF_NO_MACHINE = {
     "the management groups of policies could not be read: %s",
     "policy %s has changed, or is new: %s",
     "when the policies were first seen could not be stored: %s",
+    # An event of the queue before it is known which machine it is about, or when its handling has failed.
+    "a message of the events' queue is no event, and is stored with the undeliverable ones",
+    "an event failed, and is tried again in %s: %s",
+    "an event failed for a day, and is stored with the undeliverable ones: %s",
     "%s",  # a group of a policy that could not be resolved; a policy that was stopped is below
 }
 

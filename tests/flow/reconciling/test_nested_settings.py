@@ -32,8 +32,15 @@ def policy_for(name: str) -> dict[str, Any]:
     return copy.deepcopy(next(policy for policy in NESTED if policy["extension"] == name))
 
 
-async def installed(world: World, name: str) -> VmId:
+def add(world: World) -> VmId:
+    """A VM with the identity that one of the extensions needs."""
     vm = world.add()
+    world.arm.machines[vm.key]["identity"] = {"type": "SystemAssigned", "principalId": "of-the-machine"}
+    return vm
+
+
+async def installed(world: World, name: str) -> VmId:
+    vm = add(world)
     await world.created(vm)
     (resource,) = world.arm.machines[vm.key]["resources"]
     await world.installed(vm, resource["name"])
@@ -73,7 +80,9 @@ async def test_what_others_installed_with_other_values_is_named_by_path() -> Non
     vm = world.add()
     handler = {key: AZURE_MONITOR[key] for key in ("publisher", "type")}
     settings = {"proxy": {"mode": "Application", "address": "http://other.example:80"}}
-    world.arm.set_extension(vm, extension("AMA", **handler, settings=settings))
+    world.arm.set_extension(
+        vm, extension("AMA", **handler, typeHandlerVersion=AZURE_MONITOR["version"], settings=settings)
+    )
     await world.created(vm)
     row = world.row(vm, MONITOR)
     assert row.outcome is Outcome.ALREADY_INSTALLED
@@ -85,10 +94,12 @@ async def test_what_others_installed_with_other_values_is_named_by_path() -> Non
 
 async def test_settings_inside_that_are_not_there_are_named_too() -> None:
     world = world_of(policy_for(VAULT))
-    vm = world.add()
+    vm = add(world)
     handler = {key: KEY_VAULT_LINUX[key] for key in ("publisher", "type")}
     settings = {"secretsManagementSettings": {"observedCertificates": [CERTIFICATE], "pollingIntervalInS": "3600"}}
-    world.arm.set_extension(vm, extension("KeyVault", **handler, settings=settings))
+    world.arm.set_extension(
+        vm, extension("KeyVault", **handler, typeHandlerVersion=KEY_VAULT_LINUX["version"], settings=settings)
+    )
     await world.created(vm)
     assert world.row(vm, VAULT).reason.endswith(
         "; its secretsManagementSettings.retries is missing, policy key-vault-linux says 3"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from datetime import timedelta
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -13,8 +14,12 @@ from onboarding.domain.machine.machine_identity import read_identity
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.reconcile.steps.identity_step import Fit, IdentityNeed, misnamed, plan_identity
 from onboarding.domain.resource_id import VmId
+from onboarding.loading.safe_reader import parse_yaml
 from tests.flow.steps.test_azure_monitor import AMA, FOREIGN, OTHER, SYSTEM, _users, add, equip, row_of, world_of
 from tests.flow.world import World
+from tests.reference import parse_entry
+
+AMA_FILE = parse_yaml((files("onboarding") / "catalog" / "linux" / f"{AMA}.yaml").read_text())
 
 BOTH = {**_users(FOREIGN, OTHER), **SYSTEM, "type": "SystemAssigned, UserAssigned"}
 
@@ -142,3 +147,20 @@ def test_only_ids_of_identities_count_wherever_they_are() -> None:
     assert misnamed(has, fit, {"a": "x", "b": None, "c": 3}, {"client": "of an identity"}) == "", (
         "it names it otherwise"
     )
+
+
+@pytest.mark.parametrize("identity", [SYSTEM, _users(FOREIGN), _users(FOREIGN, OTHER)], ids=["system", "one", "two"])
+async def test_an_update_of_the_agent_names_the_identity_as_before(identity: dict[str, Any]) -> None:
+    world = world_of()
+    vm = await onboarded(world, identity)
+    assert (await world.sweep_and_reconcile()).requested == 0  # what stands for an identity is no update
+    before, steps = named(world), row_of(world, vm).steps
+    entry = parse_entry({**AMA_FILE, "version": "1.40"}, "agent.yaml")
+    world = world.with_policies(settings=world.app_settings, catalogue={**world.catalogue, AMA: entry})
+    await world.sweep_and_reconcile()
+    world.now += timedelta(minutes=20)
+    assert (await world.sweep_and_reconcile()).outdated == 1
+    assert world.arm.bodies[-1]["properties"]["typeHandlerVersion"] == "1.40"
+    assert named(world) == before
+    await world.finish_install(vm, AMA, version="1.40")
+    assert (row_of(world, vm).outcome, row_of(world, vm).steps) == (Outcome.INSTALLED, steps)

@@ -3,6 +3,7 @@ selects as it does."""
 
 from __future__ import annotations
 
+from copy import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from onboarding.application.sweep.sweep_queue import SweepFilter
 from onboarding.domain.policy.policy import Policy
 from onboarding.domain.policy.policy_version import PolicyState, seen
 from onboarding.domain.policy.rule import compile_rule
+from onboarding.domain.policy_digest import parts
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.reconcile.row_totals import RowKind, Totals
 from onboarding.domain.resource_id import VmId
@@ -138,7 +140,8 @@ async def test_a_policy_of_the_version_before_gets_its_first_time_and_keeps_the_
     world.policy_states.stored = {before.policy: before}
     await world.sweep.run()
     (state,) = world.policy_states.stored.values()
-    assert state == PolicyState(before.policy, before.digest, before.since, {policy().selection_digest: START})
+    assert parts(state.digest)[0] == before.digest
+    assert replace(state, digest="") == PolicyState(before.policy, "", before.since, {policy().selection_digest: START})
 
 
 def test_only_so_many_selections_of_a_policy_are_kept_the_latest_of_them() -> None:

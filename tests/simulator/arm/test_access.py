@@ -73,6 +73,7 @@ async def test_older_and_newer_api_versions_are_served(scene: Scene, version: st
     [
         (f"{SUBSCRIPTION}/providers/Microsoft.Compute/starships", 404, "InvalidResourceType"),
         (f"{SUBSCRIPTION}/providers/Contoso.Space/starships", 404, "InvalidResourceNamespace"),
+        (f"{SUBSCRIPTION}/providers/Microsoft.Network/starships", 404, "InvalidResourceType"),
         (f"{SUBSCRIPTION}/resourceGroups/none", 404, "ResourceGroupNotFound"),
         (
             f"{SUBSCRIPTION}/resourceGroups/none/providers/Microsoft.Compute/virtualMachines/x",
@@ -181,6 +182,7 @@ async def test_the_identity_endpoint_speaks_the_app_service_protocol(scene: Scen
         (query, {}, 401),
         ({"resource": AUDIENCE}, good, 400),
         (query | {"client_id": "nobody"}, good, 400),
+        (query | {"mi_res_id": "/nobody"}, good, 400),
     ):
         async with scene.session.get(endpoints.identity, params=params, headers=headers) as response:
             assert response.status == status

@@ -135,6 +135,22 @@ async def test_other_version_settings_conflict_with_what_is_installed(scene: Sce
     assert "with typeHandler version '1.3' and autoUpgradeMinorVersion 'True'" in reply.message
 
 
+async def test_a_higher_version_and_another_choice_of_automatic_upgrades_are_taken_and_shown(scene: Scene) -> None:
+    there = ExtensionSpec(name="AMA", version="1.40", auto_upgrade=False, **AMA)
+    machine = scene.add(guest=Guest(os_name="ubuntu", os_version="22.04", agent_delay=0), extensions=(there,))
+    sent = {**AMA, "typeHandlerVersion": "1.42", "autoUpgradeMinorVersion": False, "enableAutomaticUpgrade": True}
+    body = {"location": machine.location, "properties": sent}
+    reply = await scene.call("PUT", f"{machine.id}/extensions/AMA", body)
+    assert (reply.status, reply.body["properties"]["provisioningState"]) == (200, "Updating")
+    await scene.clock.advance(1_000)
+    reply = await scene.call("GET", f"{machine.id}/extensions/AMA?$expand=instanceView")
+    properties = reply.body["properties"]
+    assert (properties["typeHandlerVersion"], properties["enableAutomaticUpgrade"]) == ("1.42", True)
+    assert properties["instanceView"]["typeHandlerVersion"] == "1.42.0"
+    lower = {**body, "properties": {**sent, "typeHandlerVersion": "1.40"}}
+    assert (await scene.call("PUT", f"{machine.id}/extensions/AMA", lower)).status == 409
+
+
 async def test_an_unknown_handler_is_not_in_the_repository(scene: Scene) -> None:
     reply = await scene.put_oms(scene.add(), type="NoSuchAgent")
     assert (reply.status, reply.code) == (404, "ArtifactNotFound")

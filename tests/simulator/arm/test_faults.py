@@ -79,6 +79,29 @@ async def test_an_answer_can_end_in_the_middle(scene: Scene) -> None:
         await scene.call("GET", machine.id)
 
 
+async def test_half_an_answer_for_a_client_that_is_gone_is_no_failure(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine, url = scene.add(), URL(scene.endpoints.arm)
+    assert url.host
+    scene.arm.faults.add(FaultRule(cut=Cut.TRUNCATE, delay=60, nth=(1,)))
+    tls = ssl.create_default_context(cafile=str(scene.endpoints.ca_file))
+    _, writer = await asyncio.open_connection(url.host, url.port, ssl=tls)
+    head = (
+        f"GET {machine.id}?api-version=2024-11-01 HTTP/1.1\r\nHost: {url.host}\r\n"
+        f"Authorization: Bearer {scene.arm.tokens.issue(AUDIENCE).value}\r\n\r\n"
+    )
+    writer.write(head.encode())
+    await writer.drain()
+    assert (await scene.call("GET", machine.id)).status == 200  # what was written before has arrived by now
+    writer.transport.abort()
+    assert (await scene.call("GET", machine.id)).status == 200
+    await scene.clock.advance(61)
+    assert (await scene.call("GET", machine.id)).status == 200
+    assert len(scene.arm.requests) == 4
+    assert not caplog.records
+
+
 async def test_a_proxy_answers_html(scene: Scene) -> None:
     machine = scene.add()
     page = "<html><body>502 Bad Gateway</body></html>"

@@ -29,6 +29,7 @@ from simulator.arm import (
 from simulator.clock import Clock
 from tests.shared_samples import needs_samples, read_lines
 from tests.simulator.conftest import KEY, OMS, WORKSPACE, MakeScene, Scene
+from tests.simulator.sdk_models import unknown_keys
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -148,7 +149,7 @@ FLEET: list[dict[str, Any]] = [
 async def test_every_key_of_our_vm_bodies_is_a_field_of_the_sdks_model(scene: Scene, spec: dict[str, Any]) -> None:
     machine: Machine = scene.add(**spec)
     body = (await scene.call("GET", f"{machine.id}?$expand=instanceView")).body
-    assert list(_unknown_keys(models.VirtualMachine(body))) == []
+    assert list(unknown_keys(models.VirtualMachine(body))) == []
 
 
 async def test_every_key_of_our_extension_bodies_is_a_field_of_the_sdks_model(scene: Scene) -> None:
@@ -157,21 +158,7 @@ async def test_every_key_of_our_extension_bodies_is_a_field_of_the_sdks_model(sc
     await scene.clock.advance(1_000)
     got = await scene.call("GET", f"{machine.id}/extensions/OMSExtension?$expand=instanceView")
     for body in (created.body, got.body):
-        assert list(_unknown_keys(models.VirtualMachineExtension(body))) == []
-
-
-def _unknown_keys(model: Any) -> Iterator[str]:
-    """Keys of a body that its typed model, or a model inside it, does not know."""
-    if isinstance(model, list):
-        for item in model:
-            yield from _unknown_keys(item)
-    fields = getattr(model, "_attr_to_rest_field", None)
-    if fields is None:
-        return
-    known = {field._rest_name for field in fields.values()}
-    yield from (f"{type(model).__name__}.{key}" for key in model if key not in known)
-    for attribute in fields:
-        yield from _unknown_keys(getattr(model, attribute))
+        assert list(unknown_keys(models.VirtualMachineExtension(body))) == []
 
 
 @needs_samples

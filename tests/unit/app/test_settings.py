@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onboarding.application.sweep.sweep_queue import Budget
-from onboarding.settings import AppSettings, read_settings, storage_connection
+from onboarding.settings import AppSettings, events_queue, read_settings, storage_connection
 
 KEY = "c3RvcmFnZSBrZXk="
 CONNECTION = f"DefaultEndpointsProtocol=https;AccountName=a;AccountKey={KEY};EndpointSuffix=core.windows.net"
@@ -263,6 +263,36 @@ def test_history_is_kept_for_a_number_of_days(text: str, days: int | None) -> No
         "write a number such as 90, or remove the setting"
     )
     assert [*settings.problems] == [problem] * (days is None)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("", ""),
+        ("events", "events"),
+        ("vm-events", "vm-events"),
+        ("Events", ""),
+        ("-x-", ""),
+        ("ab", ""),
+        ("e" * 57, ""),
+    ],
+)
+def test_the_events_queue_is_the_name_of_a_queue_or_there_is_no_trigger(text: str, name: str) -> None:
+    environment = {**STORAGE, "EVENTS_QUEUE": text}
+    settings = read_settings(environment)
+    assert settings.events_queue == events_queue(environment) == name
+    assert bool(settings.problems) == (bool(text) and not name)
+    assert not [problem for problem in settings.problems if text in problem]
+
+
+def test_events_by_a_queue_need_somewhere_for_undeliverable_ones() -> None:
+    account = {f"AzureWebJobsStorage__{each}ServiceUri": f"https://a.{each}.example" for each in ("table", "queue")}
+    (problem,) = read_settings({**account, "EVENTS_QUEUE": "events"}).problems
+    assert "missing blob endpoint (app setting AzureWebJobsStorage__blobServiceUri)" in problem
+    assert read_settings(account).problems == ()
+    complete = {**account, "AzureWebJobsStorage__blobServiceUri": "https://a.blob.example", "EVENTS_QUEUE": "events"}
+    assert read_settings(complete).problems == ()
+    assert read_settings({"AzureWebJobsStorage__accountName": "a", "EVENTS_QUEUE": "events"}).problems == ()
 
 
 def test_a_missing_account_is_named_once_with_all_that_it_may_be() -> None:

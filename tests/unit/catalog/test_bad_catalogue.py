@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[3]
-OMS = "onboarding/catalog/oms-agent-linux.yaml"
+OMS = "onboarding/catalog/linux/oms-agent-linux.yaml"
 URN = "Canonical:UbuntuServer:16.04-LTS"
 ASK = """
 import asyncio, json, sys
@@ -62,7 +62,9 @@ def ask(app: Path) -> dict[str, tuple[int, dict[str, Any]]]:
 
 
 def test_bad_files_beside_the_shipped_ones_are_left_out_and_named(app: Path) -> None:
-    catalogue = app / "onboarding/catalog"
+    catalogue = app / "onboarding/catalog/linux"
+    # A shipped file is read where a policy names it.
+    (app / "policies/other.yaml").write_text("name: other\neffect: disabled\nextension: [a, b, c, d, e, twin]\n")
     (catalogue / "a.yaml").write_text("name: broken\n")
     (catalogue / "b.yml").write_text("")
     (catalogue / "c.json").write_text("{")
@@ -73,7 +75,8 @@ def test_bad_files_beside_the_shipped_ones_are_left_out_and_named(app: Path) -> 
     answers = ask(app)
     status, body = answers["get_health_details"]
     assert (status, body["status"]) == (503, "unhealthy")
-    places = [re.search(r" \(onboarding/catalog/([^)]*)\); \S", problem) for problem in body["problems"]]
+    *problems, _ = body["problems"]  # the last is of the policy
+    places = [re.search(r" \(onboarding/catalog/linux/([^)]*)\); \S", problem) for problem in problems]
     assert [place and place[1] for place in places] == [
         *("a.yaml:1: publisher", "b.yml: name", "c.json:1", "d.yaml", "e.YAML", "twin.yaml:2: name")
     ]
@@ -84,7 +87,7 @@ def test_bad_files_beside_the_shipped_ones_are_left_out_and_named(app: Path) -> 
 
 def test_a_shipped_file_that_is_broken_takes_its_policies_alone(app: Path) -> None:
     broken = (app / OMS).read_text().replace("os: linux", "os: bsd")
-    for entry in (app / OMS).parent.iterdir():
+    for entry in (app / "onboarding/catalog").rglob("*.yaml"):
         entry.unlink()
     (app / OMS).write_text(broken)
     answers = ask(app)
@@ -94,9 +97,21 @@ def test_a_shipped_file_that_is_broken_takes_its_policies_alone(app: Path) -> No
     line = (app / OMS).read_text().splitlines().index("os: bsd") + 1
     assert file == f"unknown operating system 'bsd' ({OMS}:{line}: os); write linux or windows"
     assert policy.startswith("the catalogue entry of the extension 'oms-agent-linux' cannot be used (oms.yaml:")
-    assert policy.endswith(f": extension); correct that file: {file}")
+    assert policy.endswith(f": extension); correct this first: {file}")
     assert answers["get_check"][0] == 400
     assert answers["get_check"][1]["error"].startswith("no policy uses an extension (extension); name one")
+
+
+def test_a_shipped_file_that_no_policy_names_is_read_only_for_who_asks_for_it(app: Path) -> None:
+    (app / "onboarding/catalog/linux/datadog-linux.yaml").write_text("name: [")
+    script = ASK.replace('{"image": sys.argv[1]}', '{"image": sys.argv[1], "extension": "network-watcher-linux"}')
+    done = run(app, "-c", script, URN)
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert answers["get_health"][1]["problems"] == []
+    assert (answers["get_check"][0], answers["get_check"][1]["extension"]) == (200, "network-watcher-linux")
+    done = run(app, "-c", script.replace("network-watcher-linux", "datadog-linux"), URN)
+    assert json.loads(done.stdout)["get_check"][0] == 400
 
 
 @pytest.mark.parametrize(

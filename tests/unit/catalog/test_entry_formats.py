@@ -21,6 +21,7 @@ from onboarding.domain.catalog.protected_settings import ProtectedSettings
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.machine.machine_facts import read_facts
 from onboarding.domain.machine.machine_kind import MachineKind
+from onboarding.domain.policy_digest import parts
 from onboarding.domain.reconcile.decision import RetryState
 from onboarding.export.entry_schema import entry_schema
 from onboarding.loading.policy_folder import load_catalogue, load_catalogue_of
@@ -29,7 +30,7 @@ from tests.reference import parse_entry
 from tests.windows_entry import ENTRY as FORMER_WINDOWS
 
 ROOT = Path(__file__).parents[3]
-SHIPPED = ROOT / "onboarding/catalog/oms-agent-linux.yaml"
+SHIPPED = ROOT / "onboarding/catalog/linux/oms-agent-linux.yaml"
 # The part of the shipped file that had another form.
 FORMER_OMS: dict[str, Any] = {
     "osType": "Linux",
@@ -202,7 +203,7 @@ def test_an_entry_that_needs_an_unknown_extension_is_left_out_with_those_that_ne
     )
     assert needing == (
         "the catalogue entry of the extension 'b' cannot be used (extensions/a.yaml:4: needs.extensions[0]); correct"
-        f" that file: {unknown}"
+        f" this first: {unknown}"
     )
 
 
@@ -231,4 +232,4 @@ def test_the_digests_that_reopen_rows_are_those_of_the_version_before() -> None:
     facts, now = read_facts({"id": vm, "location": "w"}), datetime(2026, 11, 20, tzinfo=UTC)
     retry = RetryState(None, policy.waits, now)
     context, _ = decision_context(configuration.rules, facts, policy.select(facts, now), retry)
-    assert (policy.digest, context.settings_digest) == ("16389bf7c90ee818", "8b480e7ae417b2a4")
+    assert (parts(policy.digest)[0], context.settings_digest) == ("16389bf7c90ee818", "8b480e7ae417b2a4")

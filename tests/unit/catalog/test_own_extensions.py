@@ -33,6 +33,7 @@ ENTRY: dict[str, Any] = {
 }
 POLICY = {"name": "inventory", "extension": "inventory-agent"}
 SHIPPED = list(load_catalogue())
+OMS = load_catalogue()["oms-agent-linux"]
 
 
 @pytest.fixture
@@ -94,11 +95,6 @@ BAD: dict[str, tuple[str, str, str]] = {
         "another extension has the name 'inventory-agent'",
         "extensions/bad.yaml:8: name",
     ),
-    "a shipped name": (
-        yaml.safe_dump({**ENTRY, "type": "Other", "name": SHIPPED[0]}),
-        f"another extension has the name '{SHIPPED[0]}'",
-        "extensions/bad.yaml:8: name",
-    ),
     "a handler that is taken": (
         yaml.safe_dump({**ENTRY, "name": "twin", "publisher": "CONTOSO.inventory"}),
         "CONTOSO.inventory.InventoryAgentLinux is already the handler of the extension 'inventory-agent'",
@@ -129,7 +125,52 @@ def test_a_policy_of_an_extension_that_was_left_out_is_named_too(folder: Path) -
     assert policy.startswith(
         "the catalogue entry of the extension 'inventory-agent' cannot be used (inventory.yaml:1: ex"
     )
-    assert policy.endswith(f"); correct that file: {own}")
+    assert policy.endswith(f"); correct this first: {own}")
+
+
+def test_an_own_extension_replaces_the_shipped_one_of_its_name_and_health_says_so(folder: Path) -> None:
+    write(folder / "extensions" / "ours.yaml", {**ENTRY, "name": OMS.name})
+    write(folder / "inventory.yaml", {"name": "inventory", "extension": OMS.name, "effect": "auditIfNotExists"})
+    configuration = read(folder)
+    assert configuration.problems == ()
+    assert configuration.rules.catalogue[OMS.name].publisher == ENTRY["publisher"]
+    assert health(configuration)["notices"][0] == f"extensions/ours.yaml replaces the shipped extension '{OMS.name}'"
+
+
+def test_an_own_extension_replaces_the_shipped_one_for_its_handler(folder: Path) -> None:
+    write(folder / "extensions" / "ours.yaml", {**ENTRY, "publisher": OMS.publisher.upper(), "type": OMS.type})
+    write(folder / "oms.yaml", {"name": "oms", "extension": OMS.name, "effect": "auditIfNotExists"})
+    configuration = read(folder)
+    assert list(configuration.rules.catalogue) == [*(name for name in SHIPPED if name != OMS.name), "inventory-agent"]
+    body = health(configuration)
+    assert [policy["name"] for policy in body["policies"]] == ["inventory"]
+    replaced = f"extensions/ours.yaml ('inventory-agent') replaces the shipped extension '{OMS.name}'"
+    assert body["notices"] == [replaced]
+    assert body["problems"] == [
+        f"the catalogue entry of the extension '{OMS.name}' cannot be used (oms.yaml:2: extension); correct this first:"
+        " 'inventory-agent' has its handler, and replaces it (extensions/ours.yaml); name 'inventory-agent' in"
+        f" policies, or give that entry the name '{OMS.name}'"
+    ]
+
+
+def test_a_bad_file_that_was_to_replace_a_shipped_entry_never_lets_that_entry_be_used(folder: Path) -> None:
+    write(folder / "extensions" / "ours.yaml", {**ENTRY, "name": OMS.name, "osType": "BSD"})
+    write(folder / "oms.yaml", {"name": "oms", "extension": OMS.name})
+    write(folder / "inventory.yaml", {"name": "ama", "extension": "azure-monitor-agent-linux"})
+    own, policy = (problem for problem in read(folder).problems if "app setting" not in problem)
+    assert own.startswith("unknown operating system 'BSD' (extensions/ours.yaml:")
+    assert policy.startswith(f"the catalogue entry of the extension '{OMS.name}' cannot be used (oms.yaml:1: ext")
+    assert policy.endswith(f"; correct this first: {own}")
+
+
+def test_two_own_extensions_for_one_handler_never_replace_each_other(folder: Path) -> None:
+    write(folder / "extensions" / "a.yaml", {**ENTRY, "name": OMS.name})
+    write(folder / "extensions" / "b.yaml", {**ENTRY, "name": OMS.name})
+    catalogue = load_catalogue_of(folder)
+    (problem,) = catalogue.problems
+    assert problem.startswith(f"another extension has the name '{OMS.name}' (extensions/b.yaml:")
+    assert catalogue.entries[OMS.name].type == ENTRY["type"]
+    assert catalogue.files == {OMS.name: "extensions/a.yaml"}
 
 
 @pytest.mark.parametrize(
@@ -200,7 +241,7 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=2),
     max_leaves=4,
 )
-FULL = yaml.safe_load((Path(__file__).parents[3] / "onboarding/catalog/oms-agent-linux.yaml").read_text())
+FULL = yaml.safe_load((Path(__file__).parents[3] / "onboarding/catalog/linux/oms-agent-linux.yaml").read_text())
 PLACES = [place for place in places(FULL) if place]
 
 

@@ -30,6 +30,7 @@ TEMPLATE: dict[str, Any] = {
                     "workspaceId": "[reference(parameters('workspace'), '2015-03-20').customerId]",
                     "stopOnMultipleConnections": "true",
                     "vm": "[parameters('vmName')]",
+                    "zone": "[first(pickZones('a', 'b', parameters('vmName')))]",
                 },
                 "protectedSettings": {"workspaceKey": "[listKeys(parameters('workspace'), 'x').primarySharedKey]"},
             },
@@ -70,7 +71,12 @@ def test_the_template_tells_the_extension_and_its_settings() -> None:
         "extension": "oms-agent-linux",
         "scope": [],
         "parameters": {"effect": "DeployIfNotExists", "places": [], "strict": True},
-        "settings": {"workspaceId": "{OMS_WORKSPACE_ID}", "stopOnMultipleConnections": "true", "vm": "FILL-IN"},
+        "settings": {
+            "workspaceId": "{OMS_WORKSPACE_ID}",
+            "stopOnMultipleConnections": "true",
+            "vm": "{machine.name}",
+            "zone": "FILL-IN",
+        },
         "protectedSettings": {"workspaceKey": "{OMS_WORKSPACE_KEY}"},
         "source": {
             "id": "/providers/Microsoft.Authorization/policyDefinitions/abc",
@@ -91,7 +97,7 @@ def test_what_cannot_be_derived_is_named() -> None:
         "no value and no default for publisher",
         "settings.workspaceId",
         "{OMS_WORKSPACE_KEY} stands for it",
-        "settings.vm: [parameters('vmName')] is not known here; fill it in",
+        "settings.zone: [first(pickZones('a', 'b', parameters('vmName')))] is not known here; fill it in",
         "no entry for Microsoft.EnterpriseCloud.Monitoring/OmsAgentForLinux 1.13",
     ):
         assert named in notes

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from onboarding.domain.policy.rule import compile_rule
+from onboarding.domain.policy_digest import parts
 from onboarding.loading.policy_folder import load_catalogue_of, load_policies
 from onboarding.loading.safe_reader import parse_yaml
 from tests.reference import parse_policy
@@ -113,7 +114,7 @@ DIGESTS: dict[str, str] = {
 def test_the_digest_of_a_file_that_is_there_stays(folder: str) -> None:
     catalogue = load_catalogue_of(ROOT / folder)
     policies, problems = load_policies(ROOT / folder, catalogue.entries)
-    assert ([policy.digest for policy in policies.policies], problems) == (FILES[folder], ())
+    assert ([parts(policy.digest)[0] for policy in policies.policies], problems) == (FILES[folder], ())
 
 
 @pytest.mark.parametrize("name", TEXTS)

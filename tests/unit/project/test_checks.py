@@ -25,7 +25,10 @@ def recipe(target: str) -> list[str]:
     text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n\t", "")
     found = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", text, re.MULTILINE)
     assert found, target
-    return [line.strip().removeprefix("@").replace("$(bin)", ".venv/bin") for line in found[1].splitlines()]
+    return [
+        line.strip().removeprefix("@").replace("$(bin)", ".venv/bin").replace("$(python)", ".venv/bin/python")
+        for line in found[1].splitlines()
+    ]
 
 
 def test_the_hooks_before_a_commit_are_the_checks_of_make() -> None:
@@ -47,8 +50,7 @@ def test_ci_runs_every_test_by_the_command_of_the_readme() -> None:
 
 
 def test_github_runs_what_ci_runs() -> None:
-    (workflow,) = (GITHUB / "workflows").iterdir()
-    (job,) = read(workflow)["jobs"].values()
+    (job,) = read(GITHUB / "workflows" / "ci.yml")["jobs"].values()
     *prepared, last = job["steps"]
     assert last == {"run": ".ci/run"}
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
@@ -63,6 +65,14 @@ def test_github_runs_what_ci_runs() -> None:
     assert (ROOT / versions["python-version-file"]).read_text(encoding="utf-8").strip() == "3.13"
 
 
+def test_the_azure_cli_is_tried_at_night_on_the_same_ground() -> None:
+    assert sorted(each.name for each in (GITHUB / "workflows").iterdir()) == ["ci.yml", "nightly.yml"]
+    (usual,), (nightly,) = (read(GITHUB / "workflows" / name)["jobs"].values() for name in ("ci.yml", "nightly.yml"))
+    assert nightly["steps"][-1] == {"run": "make test-az"}
+    assert nightly["steps"][:-1] == usual["steps"][:-1]
+    assert any("tests/az" in line for line in recipe("test-az"))
+
+
 def test_each_kind_of_dependency_is_renewed_weekly_and_at_once() -> None:
     updates = read(GITHUB / "dependabot.yml")["updates"]
     assert [update["package-ecosystem"] for update in updates] == ["pip", "npm", "github-actions"]
@@ -71,7 +81,15 @@ def test_each_kind_of_dependency_is_renewed_weekly_and_at_once() -> None:
         assert [group["patterns"] for group in update["groups"].values()] == [["*"]]
 
 
-@pytest.mark.parametrize("file", [".pre-commit-config.yaml", ".github/dependabot.yml", ".github/workflows/ci.yml"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        ".pre-commit-config.yaml",
+        ".github/dependabot.yml",
+        ".github/workflows/ci.yml",
+        ".github/workflows/nightly.yml",
+    ],
+)
 def test_what_drives_the_checks_names_no_host(file: str) -> None:
     text = (ROOT / file).read_text(encoding="utf-8")
     assert not re.search(r"://|\b[\w-]+\.(?:com|org|io|net|dev)\b", text)

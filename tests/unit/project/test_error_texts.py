@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 from onboarding.cli.io import BadInput
 from onboarding.domain.errors import ConfigurationError, as_written, known_names, unknown_key
 from onboarding.domain.policy.conditions import ConditionError
-from onboarding.loading.policy_folder import load_catalogue, load_catalogue_of, load_overrides, load_policies, with_line
+from onboarding.loading.policy_folder import (
+    load_catalogue,
+    load_overrides,
+    load_policies,
+    load_used_catalogue,
+    with_line,
+)
 
 ROOT = Path(__file__).parents[3]
 FORM = re.compile(r"(?P<problem>\S.*?) \((?P<place>(?:[^()]|\([^()]*\))+)\); (?P<fix>\S.*)", re.DOTALL)
@@ -197,7 +203,7 @@ POLICY: dict[str, Any] = {
 OVERRIDES: dict[str, Any] = {
     "images": [{"match": "a:b:c", "distribution": "ubuntu", "version": "22.04", "architecture": "x86_64"}]
 }
-ENTRY = yaml.safe_load((ROOT / "onboarding/catalog/oms-agent-linux.yaml").read_text(encoding="utf-8"))
+ENTRY = yaml.safe_load((ROOT / "onboarding/catalog/linux/oms-agent-linux.yaml").read_text(encoding="utf-8"))
 
 
 def variants(value: Any) -> Iterator[Any]:
@@ -264,7 +270,7 @@ def test_every_error_of_a_catalogue_entry_has_the_form_and_a_line(tmp_path: Path
     seen = set()
     for variant in (*WRONG[::3], *list(variants(entry))[::3]):
         (tmp_path / "extensions/own.json").write_text(json.dumps(variant, indent=1, default=str), encoding="utf-8")
-        for problem in load_catalogue_of(tmp_path).problems:
+        for problem in load_used_catalogue(tmp_path).problems:
             check(problem, "extensions/own.json")
             seen.add(problem)
     assert len(seen) > 50

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import msgspec
 import pytest
 import yaml
 
 from onboarding.cli.main import main
-from onboarding.domain.catalog.entry_file import EntryFile, Needs
-from onboarding.domain.catalog.setting_schema import SettingSchema
 from onboarding.domain.image.overrides import parse_overrides
 from onboarding.domain.limits.canary import Canary
 from onboarding.domain.limits.rollout_limit import RolloutLimit
@@ -28,7 +25,7 @@ from onboarding.domain.typed_file import keys_of
 from onboarding.export.policy_schema import policy_schema
 from onboarding.loading.package_data import managed_kinds
 from onboarding.loading.policy_folder import load_catalogue, load_policies
-from tests.reference import parse_entry, parse_policy
+from tests.reference import parse_policy
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
@@ -49,7 +46,7 @@ def is_valid(policy: dict[str, Any]) -> bool:
 
 def test_there_are_examples() -> None:
     assert len(POLICIES) >= 9
-    assert len(EXAMPLES) == len(POLICIES) + 3
+    assert len(EXAMPLES) == len(POLICIES) + 2
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: "-".join(sorted(set(policy) - set(HERE))[:3]))
@@ -61,14 +58,6 @@ def test_every_example_is_a_policy(policy: dict[str, Any]) -> None:
 def test_the_example_of_image_overrides_is_one() -> None:
     (images,) = [example for example in EXAMPLES if "images" in example]
     assert len(parse_overrides(images, "docs/policies.md").rules) == 2
-
-
-def test_the_example_of_an_own_extension_is_one_and_its_keys_are_all_that_there_are() -> None:
-    (own,) = [example for example in EXAMPLES if "publisher" in example]
-    assert parse_entry(own, "docs/policies.md").name == own["name"]
-    section = PAGE.split("## Your own extension")[1].split("## Commands")[0]
-    keys = [field.encode_name for kind in (EntryFile, Needs, SettingSchema) for field in msgspec.structs.fields(kind)]
-    assert not [key for key in keys if f"`{key}`" not in section]
 
 
 def test_the_example_of_cases_holds(tmp_path: Path) -> None:

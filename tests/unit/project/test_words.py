@@ -20,7 +20,7 @@ import yaml
 ROOT = Path(__file__).parents[3]
 WORDS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
 FOLDERS = ("onboarding", "simulator", "bench", "scripts", "tests")
-PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs")
+PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "simulator/README.md", "docs")
 REPLACED = frozenset(WORDS["identifiers"])
 PHRASES = [re.compile(phrase, re.IGNORECASE) for phrase in WORDS["phrases"]]
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")

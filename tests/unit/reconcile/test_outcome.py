@@ -31,7 +31,7 @@ COLUMNS = {
     *("Extension", "ExtensionName", "ExtensionVersion", "Policy", "PolicyHash", "Effect", "RequestedAt"),
     *("ErrorCode", "ErrorMeaning", "Advice", "Message", "EventId", "EventTime", "CorrelationId"),
     *("PolicyHash", "SentDigest", "UndoneAt", "Cause", "ClientRequestId", "Step", "Steps", "TakenUp", "Was"),
-    *("SatisfiedSince", "By"),
+    *("SatisfiedSince", "By", "EntryHash", "Update", "ProtectedDigest"),
 }
 
 _texts = st.text(max_size=20)
@@ -58,6 +58,7 @@ def test_a_row_comes_back_as_it_went(row: Row) -> None:
 def test_a_full_row_has_every_column() -> None:
     filled: dict[str, Any] = {"str": "x", "int": 1, "int | None": 1, "datetime | None": NOW}
     row = replace(ROW, **{name: filled[kind] for name, kind in Row.__annotations__.items() if kind in filled})
+    row = replace(row, policy_hash="of its file.of its entry")
     assert set(row.to_properties()) == COLUMNS
 
 

@@ -8,8 +8,9 @@ from copy import replace
 from datetime import datetime
 from typing import Any
 
+from onboarding.domain.policy_digest import joined
 from onboarding.domain.reconcile.drift import RowSummary
-from onboarding.domain.reconcile.row import Outcome, Row
+from onboarding.domain.reconcile.row import ENTRY_HASH, Outcome, Row
 from onboarding.domain.reconcile.row_totals import Activity, RowKind
 from onboarding.logging import logger
 
@@ -27,12 +28,16 @@ SUMMARY_COLUMNS = (
     "EventTime",
     "Policy",
     "PolicyHash",
+    ENTRY_HASH,
     "ErrorCode",
     "Cause",
     "WaitingFor",
     "NextAttemptAt",
     "SentDigest",
     "Step",
+    "ExtensionVersion",
+    "Update",
+    "ProtectedDigest",
     "EventId",
     "DurationMs",
 )
@@ -66,11 +71,14 @@ def read_summary(entity: Mapping[str, Any]) -> RowSummary | None:
             extension_name=sys.intern(str(entity.get("ExtensionName", ""))),
             since=entity.get("FinishedAt") or entity.get("EventTime"),
             policy=sys.intern(str(entity.get("Policy", ""))),
-            policy_hash=sys.intern(str(entity.get("PolicyHash", ""))),
+            policy_hash=sys.intern(joined(str(entity.get("PolicyHash", "")), str(entity.get(ENTRY_HASH, "")))),
             cause=_cause(entity),
             waiting_for=sys.intern(str(entity.get("WaitingFor", ""))),
             sent_digest=sys.intern(str(entity.get("SentDigest", ""))),
             step=sys.intern(str(entity.get("Step", ""))),
+            extension_version=sys.intern(str(entity.get("ExtensionVersion", ""))),
+            update=sys.intern(str(entity.get("Update", ""))),
+            protected_digest=sys.intern(str(entity.get("ProtectedDigest", ""))),
         )
     except (ValueError, LookupError) as error:
         log = _log.bind(machine=str(entity.get("ResourceId", "")), target=str(entity.get("Extension", "")))

@@ -12,9 +12,10 @@ from onboarding.azure.storage.stores.documents import Documents, key_of
 from onboarding.azure.storage.table_client import TableClient
 from onboarding.azure.storage.table_queries import Query
 from onboarding.domain.policy.policy_version import PolicyState
+from onboarding.domain.policy_digest import joined, parts
 
 _PARTITION = "policy"
-_COLUMNS = frozenset({"Policy", "Hash", "Since", "FirstSeen"})
+_COLUMNS = frozenset({"Policy", "Hash", "EntryHash", "Since", "FirstSeen"})
 
 
 class TablePolicyStates:
@@ -28,7 +29,10 @@ class TablePolicyStates:
         return {each.value.policy: StoredPolicy(each.value, each.version, each.rest) for each in found}
 
     async def write(self, state: PolicyState, version: str | None, *, rest: Mapping[str, Any] | None = None) -> None:
-        columns: dict[str, Any] = {"Policy": state.policy, "Hash": state.digest}
+        of_file, of_entries = parts(state.digest)
+        columns: dict[str, Any] = {"Policy": state.policy, "Hash": of_file}
+        if of_entries:
+            columns["EntryHash"] = of_entries
         if state.since is not None:
             columns["Since"] = state.since
         if state.first_seen:
@@ -38,7 +42,8 @@ class TablePolicyStates:
 
 def _state(columns: Mapping[str, Any]) -> PolicyState:
     since = columns.get("Since")
-    policy, digest = str(columns.get("Policy", "")), str(columns.get("Hash", ""))
+    policy = str(columns.get("Policy", ""))
+    digest = joined(str(columns.get("Hash", "")), str(columns.get("EntryHash", "")))
     return PolicyState(policy, digest, since if isinstance(since, datetime) else None, _first_seen(columns))
 
 

@@ -130,8 +130,8 @@ def _joined(body: Mapping[str, Any], name: str, seen: Mapping[str, Any], vm: Res
 
 
 def _split_handler(handler: str, name: str) -> tuple[str, str]:
-    """Publisher and type. The agent writes them as one word, and both may have dots: `….MDE.Linux` is type MDE.Linux if
-    the extension has that name."""
+    """Publisher and type. The agent writes them as one word, and both may have dots: `….Agent.Linux` is type
+    Agent.Linux if the extension has that name."""
     if name and fold(handler).endswith("." + fold(name)):
         return handler[: -len(name) - 1], handler[-len(name) :]
     publisher, _, type_ = handler.rpartition(".")

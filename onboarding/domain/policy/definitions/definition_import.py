@@ -11,15 +11,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from onboarding.domain.catalog.entry_of_request import entry_name, os_named
 from onboarding.domain.json_access import mapping
-from onboarding.domain.policy.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
+from onboarding.domain.policy.conditions import NOT_GIVEN
 from onboarding.domain.policy.conditions.expression_syntax import is_expression
 from onboarding.domain.policy.conditions.resource import EXTENSIONS
 from onboarding.domain.policy.definitions.definition import Definition
-from onboarding.domain.policy.definitions.definition_forms import used_parameters
 from onboarding.domain.policy.definitions.deployment_template import TemplateExtension, read_template
+from onboarding.domain.policy.definitions.member import effect_of
 
-_NOTHING = Resource({})
+_MAX_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,12 @@ def import_definition(
     given = definition.resolve(values)
     found = read_template(definition.details, given) or _from_existence(definition)
     entry = catalogue.get((found.publisher.lower(), found.type.lower()), "") if found else ""
+    own = entry_name(found.type, os_named(found.type, found.publisher)) if found else ""
     notes = list(_notes(definition, given, found, entry))
     policy: dict[str, Any] = {
         "name": slug(definition.display_name) or slug(definition.name) or "policy",
         "effect": _effect(definition, given, notes),
-        "extension": entry or slug(found.type if found else "") or "FILL-IN",
+        "extension": entry or own or "FILL-IN",
         "scope": [],
         "rule": definition.rule,
     }
@@ -64,9 +66,18 @@ def import_definition(
 
 def slug(text: str) -> str:
     """A name in small letters and dashes, without Azure's prefixes such as `[Deprecated]:`."""
+    words = _words_of(text)
+    return words if len(words) <= _MAX_NAME else words[:_MAX_NAME].rpartition("-")[0] or words[:_MAX_NAME]
+
+
+def is_cut(text: str) -> bool:
+    """Whether the name is not all of the text."""
+    return len(_words_of(text)) > _MAX_NAME
+
+
+def _words_of(text: str) -> str:
     bare = re.sub(r"^\[[^\]]*\]:?\s*", "", text)
-    words = re.sub(r"[^a-z0-9]+", "-", bare.lower()).strip("-")
-    return words if len(words) <= 64 else words[:64].rpartition("-")[0] or words[:64]
+    return re.sub(r"[^a-z0-9]+", "-", bare.lower()).strip("-")
 
 
 def _source(definition: Definition, found: TemplateExtension | None) -> dict[str, Any]:
@@ -77,28 +88,12 @@ def _source(definition: Definition, found: TemplateExtension | None) -> dict[str
 
 
 def _effect(definition: Definition, given: Mapping[str, Any], notes: list[str]) -> str:
-    effect = compile_template(definition.effect, given, "effect")
-    try:
-        value = str(effect.of(_NOTHING))
-        if not effect.value.constant:
-            raise Undecided(f"{definition.effect} differs from machine to machine")
-    except Undecided as reason:
-        raise ConditionError("effect", str(reason), _way_out(definition)) from reason
+    value = effect_of(definition, given)
     for effect_name in ("deployIfNotExists", "auditIfNotExists", "disabled"):
         if value.lower() == effect_name.lower():
             return effect_name
     notes.append(f"effect: '{value}' has no counterpart; written as auditIfNotExists")
     return "auditIfNotExists"
-
-
-def _way_out(definition: Definition) -> str:
-    """How to give a value for the parameter that decides the effect."""
-    name = next(iter(used_parameters(definition.effect)), "")
-    if not name:
-        return "write a policy for each of the effects"
-    parameter = next((each for key, each in definition.parameters.items() if key.lower() == name.lower()), None)
-    allowed = parameter.allowed if parameter else ()
-    return f'give --parameters \'{{"{name}": "{allowed[0] if allowed else "DeployIfNotExists"}"}}\''
 
 
 def _notes(

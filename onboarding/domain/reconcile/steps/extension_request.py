@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from copy import replace
 from typing import Any
 
-from onboarding.domain.catalog.catalogue_entry import extension_body
+from onboarding.domain.catalog.catalogue_entry import extension_body, over
 from onboarding.domain.catalog.extension_settings import ExtensionSettings
 from onboarding.domain.failures.classification import (
     Cause,
@@ -40,20 +40,26 @@ ACCEPTED = WaitingFor.INSTALL
 
 
 def arm_request(s: DecisionContext, act: Act, vm: VmId, settings: ExtensionSettings, tag: str) -> ArmRequest:
-    body = extension_body(s.entry, s.facts.location, settings.public, settings.protected, tag)
+    body = extension_body(s.entry, s.facts.location, settings.public, settings.protected, tag, s.extension)
     return ArmRequest("PUT", f"{vm}/extensions/{act.name}", body)
 
 
 def claim_digest(s: DecisionContext, act: Act, tag: str) -> str:
-    return digest([act.name, s.entry.version, s.settings_digest, tag])
+    protected = [s.protected_digest] if s.protected_digest else []
+    return digest([act.name, _version(s), s.settings_digest, tag, *protected])
 
 
 def claim_columns(s: DecisionContext, act: Act) -> Mapping[str, Any]:
     return {
         "extension_name": act.name,
-        "extension_version": s.entry.version,
+        "extension_version": _version(s),
         "sent_digest": s.settings_digest,
     }
+
+
+def _version(s: DecisionContext) -> str:
+    """The version that the request names."""
+    return s.entry.version if s.extension is None else over(s.entry, s.extension).version
 
 
 def breaker_key(s: DecisionContext) -> tuple[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from onboarding.domain.catalog.catalogue_entry import over
 from onboarding.domain.catalog.support_table import Verdict
 from onboarding.domain.failures.classification import Cause, ExtensionState, read_extension_state
 from onboarding.domain.json_access import digest
@@ -11,11 +12,18 @@ from onboarding.domain.machine.machine_facts import InstalledExtension
 from onboarding.domain.policy.installed_extension import MOVE, advice_on, differences, instead
 from onboarding.domain.reconcile.decision import Decision, DecisionContext, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.existing_machines import only_audited
-from onboarding.domain.reconcile.retry import contested, exhausted, gave_up, held
+from onboarding.domain.reconcile.retry import contested, exhausted, gave_up, held, problem_in
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.reconcile.steps.extension_request import broken, install
-from onboarding.domain.reconcile.steps.machine_ready import agent_not_ready, disallowed, misconfigured, not_running
+from onboarding.domain.reconcile.steps.machine_ready import (
+    agent_not_ready,
+    disallowed,
+    misconfigured,
+    needed_missing,
+    not_running,
+)
 from onboarding.domain.reconcile.steps.step import StepKind
+from onboarding.domain.reconcile.update import beside_policy
 
 NEEDS_SUPPORT = True
 
@@ -37,7 +45,7 @@ def request(s: DecisionContext) -> Decision:
     for question in _BEFORE_REQUEST:
         if (answer := question(s)) is not None:
             return answer
-    return install(s, s.unmet or _moved(s) or s.drift or _wanted(s))
+    return install(s, s.unmet or _moved(s) or s.drift or _updates(s) or _wanted(s))
 
 
 def _claimed(s: DecisionContext) -> Decision | None:
@@ -66,12 +74,35 @@ def _present(s: DecisionContext) -> Decision | None:
         return None
     if (s.elsewhere and s.assignment.policy.reconnect) or (s.drift and not s.elsewhere):
         return None
+    if s.update is not None and not s.drift:
+        return None
+    if (failed := _failed_update(s)) is not None:
+        return failed
     problem = _connected_elsewhere(s) if s.elsewhere else None
-    different = "".join(f"; {each}" for each in differences(s.assignment.policy, s.settings, extension))
+    different = "".join(f"; {each}" for each in _left(s, extension))
     if _is_ours(s, extension) and not s.drift:
         return Satisfied(extension, True, f"the handler reports success{different}", problem)
     there = f"{s.entry.type} was already installed, as {extension.name}"
     return Satisfied(extension, False, there + different, problem)
+
+
+def _failed_update(s: DecisionContext) -> Decision | None:
+    """An update that failed or was refused stays so until a person, the policy or the machine has changed something:
+    what is there works, and is not what the policy asks for."""
+    last = s.last
+    if last is None or not last.failed_update or s.policy_changed or not s.acts or s.pending is None:
+        return None
+    return Stop(Outcome.FAILED, last.reason, problem_in(last))
+
+
+def _left(s: DecisionContext, extension: InstalledExtension) -> Iterator[str]:
+    """What differs from the policy and is left as it is, in words."""
+    policy = s.assignment.policy
+    yield from differences(policy, s.settings, extension)
+    if version := beside_policy(s.entry, policy, extension):
+        yield version
+    if not s.acts and (update := s.pending) is not None:
+        yield f"policy {policy.name} only audits: would update {s.entry.type} ({update})"
 
 
 def _connected_elsewhere(s: DecisionContext) -> Problem:
@@ -107,7 +138,7 @@ def _unfixable(s: DecisionContext) -> Decision | None:
     extension = s.extension
     if extension is None or not s.unmet or any(differences(s.assignment.policy, s.settings, extension)):
         return None
-    if s.entry.version not in ("", extension.version) or set(s.settings) - set(extension.settings):
+    if over(s.entry, extension).version not in ("", extension.version) or set(s.settings) - set(extension.settings):
         return None
     advice = "let the policy's settings and its existenceCondition agree, then retry the row"
     problem = Problem(Cause.BAD_CONFIGURATION, Cause.BAD_CONFIGURATION, s.unmet, advice)
@@ -129,6 +160,10 @@ def _moved(s: DecisionContext) -> str:
     return f"moves the VM to this destination: {s.elsewhere}" if s.elsewhere else ""
 
 
+def _updates(s: DecisionContext) -> str:
+    return f"updates it for policy {s.assignment.policy.name}: {s.update}" if s.update is not None else ""
+
+
 def _wanted(s: DecisionContext) -> str:
     forced = "an operator forces it although support for the OS is unknown"
     return f"{s.assignment.reason}, and {forced if s.judgement.verdict is Verdict.UNKNOWN else 'the OS supports it'}"
@@ -142,6 +177,7 @@ _BEFORE_REQUEST: tuple[Callable[[DecisionContext], Decision | None], ...] = (
     contested,
     not_running,
     agent_not_ready,
+    needed_missing,
     broken,
     _fresh,
     held,

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
+from onboarding.domain.catalog.entry_file import IdentityNeed as EntryNeed
 from onboarding.domain.errors import as_written
 from onboarding.domain.machine.machine_identity import SYSTEM, MachineIdentity
 from onboarding.domain.reconcile.steps.step import ArmRequest
@@ -28,12 +29,17 @@ _USER_IDENTITY = re.compile(
 
 NONE = "none"
 """As `add`: none is added."""
+_NO_SYSTEM = (
+    "the extension needs the system-assigned identity, which the machine does not have and the policy does not add"
+    " (`identity: {add: system}` does)"
+)
 
 
 class IdentityUse(StrEnum):
     """Which identity serves."""
 
     ANY = "any"  # whatever is there
+    SOLE = "sole"  # a user-assigned one that is the machine's only identity; else the one that the policy adds
     ADDED = "added"  # only the one that the policy adds
 
 
@@ -45,7 +51,8 @@ class IdentityNeed(FileMapping, frozen=True):
     use: Annotated[
         IdentityUse,
         Meta(
-            description="Which identity serves: any that is there, or only the one that the policy adds.",
+            description="Which identity serves: any that is there; sole, a user-assigned one without others beside it,"
+            " or else the one that the policy adds; added, only the one that the policy adds.",
             extra={"one": "use", "many": "uses"},
         ),
     ] = IdentityUse.ANY
@@ -65,11 +72,19 @@ class IdentityNeed(FileMapping, frozen=True):
     ] = False
 
     def __post_init__(self) -> None:
-        if self.use is IdentityUse.ADDED and self.add in ("", NONE):
+        if self.use is not IdentityUse.ANY and self.add in ("", NONE):
             raise Refused("add", "the policy uses only the identity that it adds, and adds none", "name one, or system")
         if self.add not in ("", NONE, SYSTEM) and not self.add.startswith(("/subscriptions/", "{")):
             problem = f"{as_written(self.add)} is not an identity"
             raise Refused("add", problem, "write system, none, the id of a user-assigned identity, or {AN_APP_SETTING}")
+
+
+class RestrictedNeed(IdentityNeed, frozen=True):
+    """What a policy wants of a machine's identities for an extension that does not take every one."""
+
+    of_entry: EntryNeed = EntryNeed.ANY
+    """`system`: only the system-assigned one serves. `named`: the settings name a user-assigned one, also where it is
+    the only one."""
 
 
 class Fit(Struct, frozen=True):
@@ -164,7 +179,17 @@ def _ids_in(settings: object) -> dict[str, str]:
 
 
 def _in_order(needs: Sequence[IdentityNeed]) -> list[int]:
-    return sorted(range(len(needs)), key=lambda place: needs[place].use is not IdentityUse.ADDED)
+    """Those that insist first: what takes another identity has to see all that the machine will have."""
+
+    def takes_others(place: int) -> int:
+        insists = needs[place].use is IdentityUse.ADDED or _of_entry(needs[place]) is EntryNeed.SYSTEM
+        return 0 if insists else 1 if needs[place].use is IdentityUse.SOLE else 2
+
+    return sorted(range(len(needs)), key=takes_others)
+
+
+def _of_entry(need: IdentityNeed) -> EntryNeed:
+    return need.of_entry if isinstance(need, RestrictedNeed) else EntryNeed.ANY
 
 
 def _fit(
@@ -175,9 +200,18 @@ def _fit(
     refused: frozenset[str],
 ) -> Fit:
     wanted = "" if need.add == NONE else fold_id(need.add)
-    if need.use is IdentityUse.ANY and union:
-        chosen = _chosen(union, wanted)
+    if _of_entry(need) is EntryNeed.SYSTEM:
+        if SYSTEM in union:
+            return Fit(SYSTEM, there=has.system)
+        if wanted != SYSTEM:
+            return Fit(conflict=_NO_SYSTEM)
+    elif need.use is IdentityUse.ANY and union:
+        named = _of_entry(need) is EntryNeed.NAMED
+        users = {each: identity for each, identity in union.items() if each != SYSTEM}
+        chosen = _chosen(users if named and users else union, wanted)
         return Fit(union[chosen], there=chosen in has.names)
+    elif need.use is IdentityUse.SOLE and len(union) == 1 and SYSTEM not in union:
+        return Fit(next(iter(union.values())), there=next(iter(union)) in has.names)
     if wanted in union and wanted:
         return Fit(union[wanted], there=wanted in has.names)
     if need.add in ("", NONE):
@@ -202,5 +236,6 @@ def _with_name(fit: Fit, need: IdentityNeed, union: Mapping[str, str]) -> Fit:
     if not fit.identity:
         return fit
     user = fold_id(fit.identity) != SYSTEM
-    named = user and (need.use is IdentityUse.ADDED or SYSTEM in union or len(union) > 1)
+    always = need.use is IdentityUse.ADDED or _of_entry(need) is EntryNeed.NAMED
+    named = user and (always or SYSTEM in union or len(union) > 1)
     return Fit(fit.identity, fit.there, named)

@@ -94,7 +94,7 @@ def request(s: DecisionContext) -> Decision:
 def stays_removed(s: DecisionContext) -> Decision | None:
     """What a person or a policy has removed stays away until a person or another version of the policy wants it."""
     last = s.last
-    if last is None or not last.was_removed or s.extension is not None or s.policy_changed:
+    if last is None or not last.was_removed or s.extension is not None or s.file_changed:
         return None
     return _removed(s) if s.request is None or s.removes else None
 

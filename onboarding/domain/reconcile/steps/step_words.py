@@ -10,7 +10,7 @@ from onboarding.domain.resource_id import fold_id, name_in
 
 
 def words_of(step: StepKind, subject: str) -> str:
-    """What a step does: `add the system-assigned identity`, `associate dcr-linux`, `install OmsAgentForLinux`.
+    """What a step does: `add the system-assigned identity`, `associate dcr-linux`, `install AgentForLinux`.
     `subject` is the id or the name of the resource, of an extension its type."""
     match step:
         case StepKind.IDENTITY:
@@ -24,7 +24,7 @@ def words_of(step: StepKind, subject: str) -> str:
 
 
 def would(words: Iterable[str]) -> str:
-    """What a policy would do, in the order of its steps: `would associate dcr-linux, install OmsAgentForLinux`."""
+    """What a policy would do, in the order of its steps: `would associate dcr-linux, install AgentForLinux`."""
     return f"would {', '.join(words)}"
 
 

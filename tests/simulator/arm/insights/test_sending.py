@@ -101,6 +101,21 @@ async def test_a_gap_says_why_the_new_agent_does_not_send_and_who_stopped_it_whe
     }
 
 
+async def test_a_gap_says_which_reason_there_was_before_that_one(scene: Scene) -> None:
+    """The network was blocked from the beginning; then somebody removed the association, which ARM shows."""
+    machine = add(scene, OLD, NEW, old_endpoints_only=True)
+    sending(scene, machine)
+    await scene.clock.advance(60)
+    scene.arm.dissociate_as_other_deployer(machine.id, RULE)
+    removed_at = scene.clock.now()
+    await scene.clock.advance(60)
+    await scene.call("DELETE", f"{machine.id}/extensions/OMS")
+    await scene.clock.advance(200)
+    (gap,) = scene.arm.gaps
+    assert (gap.reason, gap.silenced_at) == ("no data collection rule is associated", None)
+    assert (gap.reason_before, gap.reason_since) == ("the network is blocked", removed_at)
+
+
 async def test_a_removal_that_fails_is_no_gap_and_a_purge_by_hand_is_one_of_its_person(scene: Scene) -> None:
     machine, other = add(scene, OLD), add(scene, OLD, name="web-2")
     scene.arm.faults.add(FaultRule(kind="extension-delete", ends_with={"code": "X", "message": "failed"}))

@@ -22,7 +22,7 @@ from onboarding.domain.resource_id import VmId, fold_id
 VM = VmId("22222222-0000-4000-8000-000000000001", "app", "web-1")
 _IDS = "/subscriptions/s/resourceGroups/ids/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
 OURS, FOREIGN, OTHER = f"{_IDS}/ama", f"{_IDS}/app", f"{_IDS}/backup"
-ADDED = IdentityUse.ADDED
+ADDED, SOLE = IdentityUse.ADDED, IdentityUse.SOLE
 
 
 def _has(*names: str) -> MachineIdentity:
@@ -61,6 +61,11 @@ def test_the_identities_of_a_body_are_read(body: Any, names: set[str]) -> None:
         ((FOREIGN,), IdentityNeed(ADDED, OURS, True), Fit(OURS, named=True), (OURS,)),
         ((SYSTEM,), IdentityNeed(ADDED, OURS, True), Fit(OURS, named=True), (OURS,)),
         ((FOREIGN,), IdentityNeed(ADDED, SYSTEM, True), Fit(SYSTEM), (SYSTEM,)),
+        ((), IdentityNeed(SOLE, OURS, True), Fit(OURS), (OURS,)),
+        ((FOREIGN,), IdentityNeed(SOLE, OURS, True), Fit(FOREIGN, there=True), ()),
+        ((SYSTEM,), IdentityNeed(SOLE, OURS, True), Fit(OURS, named=True), (OURS,)),
+        ((FOREIGN, OTHER), IdentityNeed(SOLE, OURS, True), Fit(OURS, named=True), (OURS,)),
+        ((FOREIGN, OURS), IdentityNeed(SOLE, OURS, True), Fit(OURS, there=True, named=True), ()),
     ],
 )
 def test_the_fitting_identity_is_used_and_only_a_missing_one_is_added(
@@ -137,7 +142,7 @@ def test_only_an_agent_that_could_not_know_its_identity_gets_its_name() -> None:
 _names = st.sampled_from([SYSTEM, OURS, FOREIGN, OTHER])
 _needs = st.one_of(
     st.builds(IdentityNeed, st.just(IdentityUse.ANY), _names | st.just("none"), st.booleans()),
-    st.builds(IdentityNeed, st.just(IdentityUse.ADDED), _names, st.booleans()),
+    st.builds(IdentityNeed, st.sampled_from((ADDED, SOLE)), _names, st.booleans()),
 )
 
 

@@ -1,0 +1,12 @@
+using '../subscription.bicep'
+
+// Events go to the function; the app has its roles on two resource groups.
+param groupName = 'rg-onboarding-events'
+param location = 'westeurope'
+param functionAppId = '/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-onboarding/providers/Microsoft.Web/sites/func-onboarding'
+param appPrincipalId = '00000000-0000-0000-0000-00000000cccc'
+param eventsIdentityId = '/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-onboarding/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-events'
+param storageAccountId = '/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-onboarding/providers/Microsoft.Storage/storageAccounts/stonboarding'
+param associations = true
+param policyStates = true
+param resourceGroups = 'web,db'

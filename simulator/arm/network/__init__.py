@@ -1,0 +1,1 @@
+"""The network around the virtual machines, as far as clients read it."""

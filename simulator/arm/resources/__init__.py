@@ -1,0 +1,1 @@
+"""ARM's own lists, which clients use to find their way: tenants, regions, groups, providers, all resources."""

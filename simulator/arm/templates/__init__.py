@@ -1,0 +1,1 @@
+"""Template deployments at a resource group."""

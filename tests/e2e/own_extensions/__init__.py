@@ -1,0 +1,1 @@
+"""Extensions of the user's own, on real parts."""

@@ -1,0 +1,1 @@
+"""The commands with which people bring extensions of their own."""
