@@ -186,7 +186,7 @@ async def templates() -> tuple[bytes, bytes, bytes]:
         "properties": {
             "publisher": "Microsoft.EnterpriseCloud.Monitoring",
             "type": "OmsAgentForLinux",
-            "typeHandlerVersion": "1.0",
+            "typeHandlerVersion": "1.3",
             "autoUpgradeMinorVersion": True,
             "provisioningState": "Succeeded",
             "settings": {"workspaceId": WORKSPACE},

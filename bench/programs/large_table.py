@@ -1,4 +1,4 @@
-"""`python -m bench.programs.large_table --what seed|prune|sweep|due --vms N`: what the sweep does with a large table.
+"""`python -m bench.programs.large_table --what NAME --vms N`: what the sweep does with a large table.
 
 `seed` fills the table: N machines over four subscriptions, ten lines of history each, of which the last is older than
 it is kept. One machine in a thousand waits for a check that was lost an hour ago, one in a hundred for one of tomorrow.
@@ -24,6 +24,7 @@ from bench.programs.fleet import fleet_name, outcome_of
 from bench.workload import SUBSCRIPTION, subscription_of
 from onboarding.app import assemble, open_ledger, open_ports, read_configuration
 from onboarding.application.row_queries import RowQuery, matching_totals, stored_subscriptions
+from onboarding.application.sweep.row_counts import RowCounts
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.table_entities import to_wire
 from onboarding.azure.storage.table_writes import Write
@@ -127,6 +128,17 @@ async def _sweep() -> dict[str, Any]:
     return {**taken, "overdue": report.overdue}
 
 
+async def _count() -> dict[str, Any]:
+    """Write the totals and the index rows of all subscriptions, as the sweep does, without the inventory."""
+    configuration, now = read_configuration(os.environ), datetime.now(UTC)
+    async with open_ports(configuration) as ports:
+        counts = RowCounts(ports, now, timedelta(minutes=10), write=True)
+        subscriptions = [each async for each in stored_subscriptions(ports.ledger)]
+        for each in subscriptions:
+            await counts.renew(each)
+    return {"subscriptions": len(subscriptions)}
+
+
 async def _due() -> dict[str, Any]:
     """Find what is due in all subscriptions, as the sweep does; then what needs a person, and the totals."""
     configuration, now = read_configuration(os.environ), datetime.now(UTC)
@@ -159,11 +171,11 @@ def _peak_mb() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--what", choices=("seed", "prune", "sweep", "due"), required=True)
+    parser.add_argument("--what", choices=("seed", "prune", "sweep", "count", "due"), required=True)
     parser.add_argument("--vms", type=int, default=0)
     parser.add_argument("--lines", type=int, default=LINES, help="of history, for each machine")
     args = parser.parse_args()
-    jobs = {"seed": lambda: _seed(args.vms, args.lines), "prune": _prune, "sweep": _sweep, "due": _due}
+    jobs = {"seed": lambda: _seed(args.vms, args.lines), "prune": _prune, "sweep": _sweep, "count": _count, "due": _due}
     print(json.dumps(asyncio.run(jobs[args.what]())))
 
 

@@ -283,12 +283,14 @@ async def found_rows(ledger: LedgerReader, query: RowQuery, begin: str, enough: 
     rows: list[Row] = []
     read, most, place = 0, _FIRST_READ, begin
     for _ in range(_MOST_REQUESTS):
-        page = await ask(ledger, wanted, place, max(1, min(most, MOST_ON_A_PAGE - read) // cost))
+        wished = max(1, min(most, MOST_ON_A_PAGE - read) // cost)
+        page = await ask(ledger, wanted, place, wished)
         rows += [row for row in page.rows if row.outcome in outcomes]
         read, place = read + cost * page.read, page.following
         if not place or len(rows) >= enough or read >= MOST_ON_A_PAGE:
             break
-        most *= 3  # few of the rows are wanted, so the next request reads more
+        if page.read >= wished:  # few of the rows are wanted, so the next request reads more
+            most *= 3
     return FoundRows(rows, place, read)
 
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import azure.mgmt.compute.aio  # noqa: F401  # loading it takes longer than the events of these tests have
 import pytest
 from aiohttp import web
 

@@ -12,7 +12,7 @@ from onboarding.domain.reconcile.row import Outcome, Row, Selection
 from onboarding.web.site import BadQuery, Data, Site, stamp
 from onboarding.web.views.row_record import image_of
 
-_ENOUGH = 100  # rows of one answer
+_ENOUGH = 40  # rows of one answer
 _MOST_NAMES = 3  # machines that are named of an image
 
 
