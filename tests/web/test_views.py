@@ -248,6 +248,15 @@ async def test_a_machines_story_has_what_happened_in_the_order_of_time(world: Wo
     assert data["decision"] is None
 
 
+async def test_an_exit_code_is_called_by_its_name_and_another_code_stands_alone(world: World) -> None:
+    found = (await get(world, "/machines?outcome=Failed")).body.decode()
+    story = (await get(world, f"/machine?{urlencode({'id': str(vm_id('broken'))})}")).body.decode()
+    assert "exit code <code>52</code>" in found
+    assert "<span><code>extension-operations-disallowed</code>" in found
+    assert "What Azure wrote (exit code <code>52</code>)" in story
+    assert "<strong>Failed</strong>, exit code <code>52</code>" in story
+
+
 async def test_the_decision_is_explained_with_its_conditions_at_one_read(world: World) -> None:
     world.arm.calls.clear()
     data = await data_of(world, "machine", id=str(vm_id("broken")), explain="1")
