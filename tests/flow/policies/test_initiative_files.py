@@ -157,17 +157,17 @@ def test_of_files_with_one_id_that_in_the_fewest_folders_is_read(folder: Path) -
     assert "contoso-agent.yaml" in written(folder)
 
 
-def test_another_version_than_the_initiative_takes_is_told(folder: Path, capsys: Capture) -> None:
+def test_another_version_than_the_initiative_takes_is_noted(folder: Path, capsys: Capture) -> None:
     agent = json.loads((folder / "definitions" / "agent.json").read_text())
     agent["properties"]["version"] = "2.1.0-preview"
     (folder / "definitions" / "agent.json").write_text(json.dumps(agent))
-    for asked, told in (("2.*.*", False), ("3.*.*", True)):
-        members = [{**each, "definitionVersion": asked} for each in SET["properties"]["policyDefinitions"]]
+    for wanted, differs in (("2.*.*", False), ("3.*.*", True)):
+        members = [{**each, "definitionVersion": wanted} for each in SET["properties"]["policyDefinitions"]]
         properties = {**SET["properties"], "policyDefinitions": members}
         (folder / "set.json").write_text(json.dumps({**SET, "properties": properties}))
         assert run(folder) == 0
         note = "the initiative takes version 3.*.* of its definition, and this is 2.1.0-preview"
-        assert (note in capsys.readouterr().out) is told
+        assert (note in capsys.readouterr().out) is differs
 
 
 @pytest.mark.parametrize(

@@ -369,7 +369,7 @@ def test_of_two_extensions_for_one_system_the_other_is_named() -> None:
     assert "watcherforlinux would do, too" in result.members[0].notes[0]
 
 
-def test_an_audit_that_another_policy_decides_before_is_told() -> None:
+def test_an_audit_that_another_policy_decides_before_is_noted() -> None:
     updating = {"field": "Microsoft.Compute/virtualMachines/extensions/autoUpgradeMinorVersion", "equals": "true"}
     strict = definition("strict", WINDOWS_IMAGES, audit_details(SCANNER, also=updating), effect="AuditIfNotExists")
     lax = definition("lax", WINDOWS_IMAGES, audit_details(SCANNER), effect="AuditIfNotExists")
@@ -378,7 +378,7 @@ def test_an_audit_that_another_policy_decides_before_is_told() -> None:
     assert result.members[1].notes == ()
 
 
-def test_an_association_that_waits_for_an_identity_which_nobody_adds_is_told() -> None:
+def test_an_association_that_waits_for_an_identity_which_nobody_adds_is_noted() -> None:
     _, result = imported(
         initiative(("Vendor", "vendor", {}), ("Associate", "association", {"dcrResourceId": "{RULE}"}))
     )

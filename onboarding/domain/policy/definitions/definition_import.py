@@ -20,7 +20,7 @@ from onboarding.domain.policy.conditions.resource import EXTENSIONS
 from onboarding.domain.policy.definitions.definition import Definition
 from onboarding.domain.policy.definitions.deployment_template import TemplateExtension, read_template
 from onboarding.domain.policy.definitions.member import effect_of
-from onboarding.domain.policy.definitions.operating_system import os_asked
+from onboarding.domain.policy.definitions.operating_system import os_of_rule
 
 _MAX_NAME = 64
 
@@ -69,7 +69,7 @@ def import_definition(
 def system_of(extension: TemplateExtension, rule: Mapping[str, Any]) -> OsType:
     """The operating system of an extension: what its names tell, else the rule that wants it."""
     named = os_named(extension.type, extension.publisher)
-    return os_asked(rule) if named is OsType.UNKNOWN else named
+    return os_of_rule(rule) if named is OsType.UNKNOWN else named
 
 
 def slug(text: str) -> str:

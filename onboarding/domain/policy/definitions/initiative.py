@@ -33,8 +33,8 @@ class MemberReference(Struct, frozen=True):
         as `-preview`, does not matter."""
         if not self.version or not version:
             return True
-        asked, given = (each.partition("-")[0].split(".") for each in (self.version, version))
-        return all(one in ("*", other) for one, other in zip(asked, given, strict=False))
+        wanted, given = (each.partition("-")[0].split(".") for each in (self.version, version))
+        return all(one in ("*", other) for one, other in zip(wanted, given, strict=False))
 
 
 class PolicyAssignment(Struct, frozen=True):

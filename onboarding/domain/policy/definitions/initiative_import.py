@@ -47,7 +47,7 @@ from onboarding.domain.policy.definitions.member import (
     about_identity,
     read_member,
 )
-from onboarding.domain.policy.definitions.operating_system import os_asked
+from onboarding.domain.policy.definitions.operating_system import os_of_rule
 
 _EFFECTS: Final = {
     "deployifnotexists": "deployIfNotExists",
@@ -275,13 +275,13 @@ class _Import:
             if other.lower() != type_.lower()
         }
         others = {OsType.LINUX: OsType.WINDOWS, OsType.WINDOWS: OsType.LINUX}
-        for told in (
+        for systems in (
             {os_named(type_, publisher)},
-            {os_asked(wanted.rule) for wanted, _ in naming},
+            {os_of_rule(wanted.rule) for wanted, _ in naming},
             {others.get(each, OsType.UNKNOWN) for each in beside},
             {os_named(member.reference, member.definition.display_name) for _, member in naming if member.definition},
         ):
-            known = told - {OsType.UNKNOWN}
+            known = systems - {OsType.UNKNOWN}
             if len(known) == 1:
                 return known.pop()
         return OsType.LINUX

@@ -20,20 +20,20 @@ _LINUX: Final = (
 _CHOOSING: Final = ("equals", "in", "like", "contains")
 
 
-def os_asked(rule: Any) -> OsType:
+def os_of_rule(rule: Any) -> OsType:
     """The system; `UNKNOWN` if the rule tells none, or both."""
-    told: set[OsType] = set()
+    systems: set[OsType] = set()
 
-    def look(leaf: Any, inverted: bool) -> Any:
+    def collect(leaf: Any, inverted: bool) -> Any:
         if isinstance(leaf, Mapping) and not inverted:
-            told.update(_told(leaf))
+            systems.update(_named_by(leaf))
         return leaf
 
-    replaced(rule, look)
-    return told.pop() if len(told) == 1 else OsType.UNKNOWN
+    replaced(rule, collect)
+    return systems.pop() if len(systems) == 1 else OsType.UNKNOWN
 
 
-def _told(leaf: Mapping[str, Any]) -> Iterator[OsType]:
+def _named_by(leaf: Mapping[str, Any]) -> Iterator[OsType]:
     name = field_of(leaf)
     for key, value in leaf.items():
         word = fold(str(key))
