@@ -20,6 +20,7 @@ from onboarding.domain.image.os_identification import ImageDefinition
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.conditions import Resource
 from onboarding.domain.policy.definitions.compliance import Answer, BoundDefinition
+from onboarding.domain.policy.definitions.condition_logic import holds
 from onboarding.domain.policy.definitions.initiative_import import SetMember
 from onboarding.domain.policy.definitions.member import (
     AssociationMember,
@@ -139,7 +140,11 @@ def _subjects(member: ComparedMember, rules: Rules, facts: MachineFacts) -> Iter
     match member.wanted:
         case ExtensionMember(handlers=handlers):
             names = [_name_of(publisher, type_, rules, facts) for publisher, type_ in handlers]
-            return dict.fromkeys(name for name in names if name) or [member.reference]
+            known = dict.fromkeys(name for name in names if name)
+            fitting = [
+                name for name in known if name in rules.catalogue and rules.catalogue[name].os_type is facts.os_type
+            ]
+            return fitting or known or [member.reference]
         case IdentityMember():
             return [StepKind.IDENTITY.value]
         case AssociationMember():
@@ -163,7 +168,16 @@ def _azure_side(member: ComparedMember, resource: Resource) -> Side:
     answer = member.bound.evaluate(resource)
     word = _word_of(answer, member.wanted)
     reason = "; ".join(answer.because) or "its rule holds"
+    if word is Word.NOTHING and _has_identity(member.wanted, resource):
+        word = Word.PRESENT  # such a rule selects the machines that lack the identity
     return Side(word, reason, member.reference if answer.applies else "")
+
+
+def _has_identity(wanted: Wanted, resource: Resource) -> bool:
+    """Whether only the identity that the machine has keeps it from being given one."""
+    if not isinstance(wanted, IdentityMember) or wanted.effect.lower() == "disabled":
+        return False
+    return holds(wanted.asks, resource.body) is True and holds(wanted.lacks, resource.body) is False
 
 
 def _word_of(answer: Answer, wanted: Wanted) -> Word:

@@ -31,12 +31,12 @@ from onboarding.cli.io import BadInput, Commands, write_text
 from onboarding.cli.policy.definition_input import load_kept
 from onboarding.cli.policy.policy_input import Source, policy_folder, read_parameters, read_source
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
-from onboarding.domain.catalog.entry_of_request import entry_of_request, os_named
+from onboarding.domain.catalog.entry_of_request import entry_of_request
 from onboarding.domain.json_access import mapping, printable
 from onboarding.domain.policy.conditions import ConditionError, Undecided
 from onboarding.domain.policy.definitions.definition import Definition, read_kept
 from onboarding.domain.policy.definitions.definition_forms import Kept
-from onboarding.domain.policy.definitions.definition_import import Imported, import_definition
+from onboarding.domain.policy.definitions.definition_import import Imported, import_definition, system_of
 from onboarding.domain.policy.definitions.imported_settings import with_booleans
 from onboarding.domain.policy.definitions.initiative import (
     PolicyAssignment,
@@ -304,7 +304,7 @@ def _own_entry(imported: Imported, folder: Path, entries: Mapping[str, Catalogue
     entry = entry_of_request(
         found.publisher,
         found.type,
-        os_named(found.type, found.publisher),
+        system_of(found, imported.policy["rule"]),
         version=found.version,
         resource_name=found.name,
         automatic_upgrade=found.enable_automatic_upgrade,

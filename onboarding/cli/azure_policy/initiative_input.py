@@ -80,7 +80,12 @@ def _member(
             values |= _effect_of(named, definition, assignment)
     except ConditionError as error:
         return SetMember(named.reference, named.definition_id, None, {}, f"cannot be imported: {error}")
-    return SetMember(named.reference, named.definition_id, definition, values, names=names_in(named))
+    note = (
+        ""
+        if named.takes(definition.version)
+        else f"the initiative takes version {named.version} of its definition, and this is {definition.version}"
+    )
+    return SetMember(named.reference, named.definition_id, definition, values, names=names_in(named), note=note)
 
 
 def _effect_of(named: MemberReference, definition: Definition, assignment: PolicyAssignment) -> dict[str, Any]:
@@ -92,13 +97,14 @@ def _effect_of(named: MemberReference, definition: Definition, assignment: Polic
 
 def find_definitions(wanted: set[str], folders: Sequence[Folder]) -> dict[str, Definition | ConditionError]:
     """The definitions of these names, in lower case. Files that have such a name are read first; of the others those
-    that mention one of the names still wanted."""
+    that mention one of the names still wanted, those in the fewest folders first: in a clone of the built-in ones a
+    folder inside has the definitions of another cloud, under the same names."""
     found: dict[str, Definition | ConditionError] = {}
     for folder in folders:
         if not folder.path.is_dir():
             continue
         paths = sorted(folder.path.rglob("*.json") if folder.deep else folder.path.glob("*.json"))
-        for path in sorted(paths, key=lambda path: path.stem.lower() not in wanted):
+        for path in sorted(paths, key=lambda path: (path.stem.lower() not in wanted, len(path.parts))):
             missing = wanted - found.keys()
             if not missing:
                 return found

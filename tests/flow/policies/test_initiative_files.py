@@ -16,6 +16,7 @@ from tests.unit.policy.initiative_bodies import (
     IMAGES,
     OTHER,
     association_details,
+    audit_details,
     body,
     definition,
     extension_details,
@@ -143,6 +144,32 @@ def test_what_is_missing_is_named_with_the_command_that_exports_it(folder: Path,
     assert run(folder, "--definitions", str(folder / "nowhere")) == 2
 
 
+def test_of_files_with_one_id_that_in_the_fewest_folders_is_read(folder: Path) -> None:
+    clone = folder / "clone"
+    (clone / "Another Cloud" / "Monitoring").mkdir(parents=True)
+    (clone / "Monitoring").mkdir()
+    (folder / "definitions" / "agent.json").unlink()
+    agent = next(each for each in DEFINITIONS if each["name"] == "agent")
+    other = json.loads(json.dumps(agent).replace("Contoso: agent", "Contoso: agent of another cloud"))
+    (clone / "Another Cloud" / "Monitoring" / "Agent_VM.json").write_text(json.dumps(other))
+    (clone / "Monitoring" / "Agent_VM.json").write_text(json.dumps(agent))
+    assert run(folder, "--definitions", str(clone), "--definitions", str(folder / "definitions")) == 0
+    assert "contoso-agent.yaml" in written(folder)
+
+
+def test_another_version_than_the_initiative_takes_is_noted(folder: Path, capsys: Capture) -> None:
+    agent = json.loads((folder / "definitions" / "agent.json").read_text())
+    agent["properties"]["version"] = "2.1.0-preview"
+    (folder / "definitions" / "agent.json").write_text(json.dumps(agent))
+    for wanted, differs in (("2.*.*", False), ("3.*.*", True)):
+        members = [{**each, "definitionVersion": wanted} for each in SET["properties"]["policyDefinitions"]]
+        properties = {**SET["properties"], "policyDefinitions": members}
+        (folder / "set.json").write_text(json.dumps({**SET, "properties": properties}))
+        assert run(folder) == 0
+        note = "the initiative takes version 3.*.* of its definition, and this is 2.1.0-preview"
+        assert (note in capsys.readouterr().out) is differs
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -194,6 +221,19 @@ def test_one_definition_of_an_unknown_extension_gets_an_entry_beside_its_policy(
     assert main(["policy", "validate", str(out.parent)]) == 0
     entry = yaml.safe_load((out.parent / "extensions" / "watcherforlinux.yaml").read_text())
     assert (entry["publisher"], entry["version"], entry["os"]) == (VENDOR[0], "1.2", "linux")
+
+
+def test_one_definition_for_windows_images_gets_an_entry_for_windows(folder: Path) -> None:
+    details = extension_details("Contoso.Agents", "Scanner", {})
+    whole = definition("scanner", [image_block("MicrosoftWindowsServer")], details, images=[])
+    (folder / "scanner.json").write_text(json.dumps(whole))
+    out = folder / "out" / "scanner.yaml"
+    out.parent.mkdir()
+    assert main(["policy", "import", str(folder / "scanner.json"), "-o", str(out)]) == 0
+    assert yaml.safe_load(out.read_text())["extension"] == "scanner-windows"
+    entry = yaml.safe_load((out.parent / "extensions" / "scanner-windows.yaml").read_text())
+    assert entry["os"] == "windows"
+    assert main(["policy", "validate", str(out.parent)]) == 0
 
 
 LEFT_OUT = {**body(IMAGES[3], "westeurope", None, False), "name": "left-out"}
@@ -252,3 +292,37 @@ def test_a_member_that_cannot_be_compared_is_named(folder: Path, capsys: Capture
     capsys.readouterr()
     assert compare(folder, fleet(folder, SELECTED)) == 1
     assert "onboard policy compare: Agent: definition " in capsys.readouterr().err
+
+
+def test_an_identity_that_keeps_a_rule_from_selecting_the_machine_is_present(folder: Path, capsys: Capture) -> None:
+    """A rule that adds an identity selects the machines without one."""
+    lacks = {"field": "identity.type", "notContains": "SystemAssigned"}
+    operation = {"operation": "addOrReplace", "field": "identity.type", "value": "SystemAssigned"}
+    adding = definition("identity", [lacks], {"operations": [operation]}, effect="Modify", identityResourceId="")
+    (folder / "definitions" / "identity.json").write_text(json.dumps(adding))
+    assert run(folder) == 0
+    with_one = {**body(IMAGES[1], "westeurope", {"type": "SystemAssigned", "principalId": "p"}, False), "name": "one"}
+    capsys.readouterr()
+    assert compare(folder, fleet(folder, SELECTED, with_one), "--all", "-o", "json") == 0
+    decisions = json.loads(capsys.readouterr().out)["decisions"]
+    assert {
+        each["vm"].rpartition("/")[2]: (each["azure"]["decision"], each["ours"]["decision"])
+        for each in decisions
+        if each["subject"] == "identity"
+    } == {"selected": ("write", "write"), "one": ("present", "present")}
+
+
+def test_of_an_extension_for_each_system_only_the_machines_own_is_compared(folder: Path, capsys: Capture) -> None:
+    pairs = [("Contoso.Agents", "Scanner"), VENDOR]
+    both = definition("vendor", [], audit_details(*pairs), images=[], effect="AuditIfNotExists")
+    (folder / "definitions" / "vendor.json").write_text(json.dumps(both))
+    assert run(folder) == 0
+    windows = {**body(IMAGES[5], "westeurope", None, False), "name": "windows"}
+    capsys.readouterr()
+    compare(folder, fleet(folder, SELECTED, windows), "--all", "-o", "json")
+    decisions = json.loads(capsys.readouterr().out)["decisions"]
+    assert {
+        (each["vm"].rpartition("/")[2], each["subject"]): (each["azure"]["decision"], each["ours"]["decision"])
+        for each in decisions
+        if each["subject"] in ("watcherforlinux", "scanner-windows")
+    } == {("selected", "watcherforlinux"): ("audit", "audit"), ("windows", "scanner-windows"): ("audit", "audit")}

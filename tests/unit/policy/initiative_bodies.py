@@ -143,6 +143,21 @@ def extension_details(publisher: str, type_: str, settings: dict[str, Any], **pa
     }
 
 
+def audit_details(*pairs: tuple[str, str], also: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Any of these publishers and types, with a further condition."""
+    ways = [
+        {
+            "allOf": [
+                {"field": f"{EXTENSIONS}/type", "equals": type_},
+                {"field": f"{EXTENSIONS}/publisher", "equals": publisher},
+                *([also] if also else []),
+            ]
+        }
+        for publisher, type_ in pairs
+    ]
+    return {"type": EXTENSIONS, "existenceCondition": ways[0] if len(ways) == 1 else {"anyOf": ways}}
+
+
 def association_details() -> dict[str, Any]:
     kind = "Microsoft.Insights/dataCollectionRuleAssociations"
     resource = {

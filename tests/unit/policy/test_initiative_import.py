@@ -15,7 +15,7 @@ from onboarding.domain.machine.machine_identity import SYSTEM
 from onboarding.domain.policy.conditions import Resource, compile_condition
 from onboarding.domain.policy.definitions.definition import Definition, read_definition
 from onboarding.domain.policy.definitions.definition_forms import kept_in
-from onboarding.domain.policy.definitions.initiative import members_of, passed_values, set_values
+from onboarding.domain.policy.definitions.initiative import members_of, names_in, passed_values, set_values
 from onboarding.domain.policy.definitions.initiative_import import (
     ImportedSet,
     MemberResult,
@@ -26,6 +26,7 @@ from onboarding.loading.policy_folder import load_catalogue
 from tests.shared_samples import SAMPLES, needs_samples
 from tests.unit.policy.initiative_bodies import (
     association_details,
+    audit_details,
     bodies,
     definition,
     extension_details,
@@ -297,6 +298,157 @@ def test_what_a_deployment_writes_besides_is_a_step_or_named() -> None:
     assert result.policies[0]["dataCollectionRules"] == ["{DCR_RESOURCE_ID}"]
     (note,) = result.members[0].notes
     assert "its deployment also writes Microsoft.Insights/dataCollectionRules, and no policy does that" in note
+
+
+SCANNER = ("Contoso.Agents", "Scanner")
+WINDOWS_IMAGES = [
+    {"field": "Microsoft.Compute/imagePublisher", "equals": "MicrosoftWindowsServer"},
+    {"field": "Microsoft.Compute/imageSKU", "notLike": "2008*"},
+]
+ANY_LINUX = {"field": "Microsoft.Compute/virtualMachines/osProfile.linuxConfiguration", "exists": "true"}
+
+
+def of(*raw: dict[str, Any], catalogue: bool = False) -> ImportedSet:
+    """An initiative of these definitions, each a member with its name."""
+    members = [SetMember(each["name"], each["id"], read_definition(each), {}) for each in raw]
+    return import_initiative(members, load_catalogue() if catalogue else {}, "all")
+
+
+@pytest.mark.parametrize(
+    ("raw", "systems"),
+    [
+        ([definition("deploy", WINDOWS_IMAGES, extension_details(*SCANNER, {}))], {"scanner-windows": "windows"}),
+        ([definition("deploy", [ANY_LINUX], extension_details(*SCANNER, {}))], {"scanner-linux": "linux"}),
+        ([definition("deploy-for-windows", [], extension_details(*SCANNER, {}))], {"scanner-windows": "windows"}),
+        # a member that wants one of two: the other one is for the other system
+        (
+            [
+                definition(
+                    "one-of-two", [], audit_details(SCANNER, ("Contoso.Agents", "ScannerForLinux")), effect="Audit"
+                )
+            ],
+            {"scanner-windows": "windows", "scannerforlinux": "linux"},
+        ),
+        # what a rule leaves out tells nothing
+        (
+            [definition("deploy", [{"not": WINDOWS_IMAGES[0]}], extension_details(*SCANNER, {}))],
+            {"scanner-linux": "linux"},
+        ),
+    ],
+    ids=["images", "profile", "name", "one of two", "left out"],
+)
+def test_an_extension_that_does_not_name_its_system_gets_that_of_its_members(
+    raw: list[dict[str, Any]], systems: dict[str, str]
+) -> None:
+    for each in raw:
+        if each["properties"]["parameters"]["effect"]["defaultValue"] == "Audit":
+            each["properties"]["parameters"]["effect"]["defaultValue"] = "AuditIfNotExists"
+    assert {str(entry["name"]): entry["os"] for entry in of(*raw).entries} == systems
+
+
+def test_an_entry_is_made_from_the_members_that_deploy_it() -> None:
+    audit = definition("audit", WINDOWS_IMAGES, audit_details(SCANNER), effect="AuditIfNotExists")
+    one = definition("one", WINDOWS_IMAGES, extension_details(*SCANNER, {"port": 80}))
+    other = definition("other", WINDOWS_IMAGES, extension_details(*SCANNER, {"deep": True}))
+    (entry,) = of(audit, one, other).entries
+    assert entry["version"] == "1.2"
+    assert set(entry["settings"]["properties"]) == {"port", "deep"}
+
+
+def test_a_publisher_and_a_type_belong_together_only_in_one_way_to_meet_a_condition() -> None:
+    pairs = (("Contoso.Windows", "ScannerForWindows"), ("Contoso.Linux", "ScannerForLinux"))
+    result = of(definition("audit", [], audit_details(*pairs), effect="AuditIfNotExists"))
+    assert [(entry["publisher"], entry["type"]) for entry in result.entries] == list(pairs)
+    assert result.policies[0]["extension"] == ["scannerforwindows", "scannerforlinux"]
+
+
+def test_of_two_extensions_for_one_system_the_other_is_named() -> None:
+    pairs = (("Contoso.Agents", "ScannerForLinux"), ("Contoso.Agents", "WatcherForLinux"))
+    result = of(definition("audit", [], audit_details(*pairs), effect="AuditIfNotExists"))
+    assert result.policies[0]["extension"] == "scannerforlinux"
+    assert "watcherforlinux would do, too" in result.members[0].notes[0]
+
+
+def test_an_audit_that_another_policy_decides_before_is_noted() -> None:
+    updating = {"field": "Microsoft.Compute/virtualMachines/extensions/autoUpgradeMinorVersion", "equals": "true"}
+    strict = definition("strict", WINDOWS_IMAGES, audit_details(SCANNER, also=updating), effect="AuditIfNotExists")
+    lax = definition("lax", WINDOWS_IMAGES, audit_details(SCANNER), effect="AuditIfNotExists")
+    result = of(strict, lax)
+    assert "on VMs that lax selects, too, that one's existence condition says" in result.members[0].notes[0]
+    assert result.members[1].notes == ()
+
+
+def test_an_association_that_waits_for_an_identity_which_nobody_adds_is_noted() -> None:
+    _, result = imported(
+        initiative(("Vendor", "vendor", {}), ("Associate", "association", {"dcrResourceId": "{RULE}"}))
+    )
+    assert [each.step for each in result.members[1].becomes] == ["association"]
+    assert "on VMs that get no extension" in result.members[1].notes[0]
+
+
+def test_a_value_that_a_template_does_not_take_is_not_needed() -> None:
+    details = extension_details("Contoso.Agents", "WatcherForLinux", {})
+    template = details["deployment"]["properties"]["template"]
+    template["variables"] |= {
+        "code": "[variables('codes')[parameters('location')]]",
+        "codes": {"westeurope": "WEU"},
+        "id": "[if(parameters('own'), parameters('rule'), concat('/subscriptions/', variables('code')))]",
+    }
+    kind = "Microsoft.Insights/dataCollectionRuleAssociations"
+    template["resources"].append(
+        {"type": kind, "name": "a", "properties": {"dataCollectionRuleId": "[variables('id')]"}}
+    )
+    details["deployment"]["properties"]["parameters"] |= {
+        "own": {"value": "[parameters('bringYourOwnRule')]"},
+        "rule": {"value": "[parameters('dcrResourceId')]"},
+    }
+    both = read_definition(definition("both", [], details, dcrResourceId="", bringYourOwnRule=False))
+    for own, rules in ((True, ["{DCR_RESOURCE_ID}"]), (False, None)):
+        result = import_initiative([SetMember("Both", both.id, both, {"bringYourOwnRule": own})], load_catalogue())
+        assert result.policies[0].get("dataCollectionRules") == rules
+        assert bool(result.members[0].notes) is (not own)  # the association in each region is named
+
+
+def test_the_initiatives_names_of_parameters_are_found_in_any_case() -> None:
+    raw = initiative(
+        ("DeployAgent", "agent", {}), ("Associate", "association", {"DCRRESOURCEID": "[parameters('rule')]"}), rule=None
+    )
+    kept = kept_in(raw)[0]
+    given = set_values(kept, {})
+    members = [
+        SetMember(
+            each.reference,
+            each.definition_id,
+            read_definition(DEFINITIONS[each.key]),
+            passed_values(each, given),
+            names=names_in(each),
+        )
+        for each in members_of(kept)
+    ]
+    result = import_initiative(members, load_catalogue(), "all")
+    assert result.policies[0]["dataCollectionRules"] == ["{RULE}"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "effect", "reason"),
+    [
+        (
+            {"field": "type", "in": ["Microsoft.Fabric/clusters", "x"]},
+            "Audit",
+            "it is about Microsoft.Fabric/clusters and",
+        ),
+        (
+            {"field": "type", "equals": "Microsoft.Compute/virtualMachines/extensions"},
+            "Audit",
+            "extensions that are there",
+        ),
+        ({"field": "type", "equals": "Microsoft.Compute/virtualMachines"}, "Disabled", "its effect is disabled"),
+    ],
+)
+def test_other_resources_are_named_as_they_are_written(rule: dict[str, Any], effect: str, reason: str) -> None:
+    whole = {"name": "it", "properties": {"policyRule": {"if": rule, "then": {"effect": effect}}}}
+    result = import_initiative([SetMember("It", "", read_definition(whole), {})], load_catalogue())
+    assert reason in result.members[0].reason
 
 
 INITIATIVES = sorted((SAMPLES / "initiatives").glob("*.json")) if SAMPLES.is_dir() else []

@@ -545,6 +545,7 @@ _WORDS: Final = {
         *("if", "then", "effect", "details", "type", "name", "id", "existenceCondition", "deployment"),
         *("defaultValue", "allowedValues", "apiVersion", "resources", "variables", "value", "data", "template"),
         *("resourceId", "resourceType", "policyDefinitionId", "policyDefinitionReferenceId", "contentVersion"),
+        "definitionVersion",
     )
 } | {
     # Newer PowerShell has the singular; SDKs and Terraform have underscores.
@@ -558,6 +559,7 @@ _WORDS: Final = {
     "policy_definitions": "policyDefinitions",
     "policy_definition_id": "policyDefinitionId",
     "policy_definition_reference_id": "policyDefinitionReferenceId",
+    "definition_version": "definitionVersion",
 }
 _OF_LISTS: Final = frozenset(("policydefinition",))  # the name of an initiative's list alone
 _PARAMETER_TYPES: Final = frozenset(("string", "array", "object", "boolean", "integer", "float", "datetime"))

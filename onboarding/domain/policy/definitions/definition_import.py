@@ -13,12 +13,14 @@ from typing import Any
 
 from onboarding.domain.catalog.entry_of_request import entry_name, os_named
 from onboarding.domain.json_access import mapping
+from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.policy.conditions import NOT_GIVEN
 from onboarding.domain.policy.conditions.expression_syntax import is_expression
 from onboarding.domain.policy.conditions.resource import EXTENSIONS
 from onboarding.domain.policy.definitions.definition import Definition
 from onboarding.domain.policy.definitions.deployment_template import TemplateExtension, read_template
 from onboarding.domain.policy.definitions.member import effect_of
+from onboarding.domain.policy.definitions.operating_system import os_of_rule
 
 _MAX_NAME = 64
 
@@ -42,7 +44,7 @@ def import_definition(
     given = definition.resolve(values)
     found = read_template(definition.details, given) or _from_existence(definition)
     entry = catalogue.get((found.publisher.lower(), found.type.lower()), "") if found else ""
-    own = entry_name(found.type, os_named(found.type, found.publisher)) if found else ""
+    own = entry_name(found.type, system_of(found, definition.rule)) if found else ""
     notes = list(_notes(definition, given, found, entry))
     policy: dict[str, Any] = {
         "name": slug(definition.display_name) or slug(definition.name) or "policy",
@@ -62,6 +64,12 @@ def import_definition(
     if "/policydefinitions/" in definition.id.lower():
         policy["azurePolicy"] = [definition.id]
     return Imported({key: value for key, value in policy.items() if value not in ({}, None)}, tuple(notes), found)
+
+
+def system_of(extension: TemplateExtension, rule: Mapping[str, Any]) -> OsType:
+    """The operating system of an extension: what its names tell, else the rule that wants it."""
+    named = os_named(extension.type, extension.publisher)
+    return os_of_rule(rule) if named is OsType.UNKNOWN else named
 
 
 def slug(text: str) -> str:

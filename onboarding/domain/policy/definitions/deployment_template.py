@@ -264,6 +264,10 @@ def _value(tree: Call | Access | Literal, names: Names) -> Any:
         return _inside(_value(tree.base, names), _value(tree.key, names))
     if tree.name.lower() in _CONTEXT_FUNCTIONS:
         raise _Open
+    if tree.name.lower() == "if" and len(tree.arguments) == 3:  # computes only the value that it takes, as ARM does
+        condition, *both = tree.arguments
+        if isinstance(chosen := _value(condition, names), bool):
+            return _value(both[0 if chosen else 1], names)
     arguments = [_value(argument, names) for argument in tree.arguments]
     if tree.name.lower() in ("variables", "parameters"):
         values = names.variables if tree.name.lower() == "variables" else names.parameters

@@ -26,6 +26,15 @@ class MemberReference(Struct, frozen=True):
     definition_id: str
     key: str  # the definition's name, in lower case
     parameters: Mapping[str, Any]  # as written: values or expressions
+    version: str = ""  # which versions of the definition it takes, such as `3.*.*`; empty for any
+
+    def takes(self, version: str) -> bool:
+        """Whether it takes this version of its definition; an empty one is not known. What stands behind a dash, such
+        as `-preview`, does not matter."""
+        if not self.version or not version:
+            return True
+        wanted, given = (each.partition("-")[0].split(".") for each in (self.version, version))
+        return all(one in ("*", other) for one, other in zip(wanted, given, strict=False))
 
 
 class PolicyAssignment(Struct, frozen=True):
@@ -48,7 +57,8 @@ def members_of(initiative: Kept) -> tuple[MemberReference, ...]:
         reference = text(member.get("policyDefinitionReferenceId")) or id_ or f"policyDefinitions[{number}]"
         if any(reference.lower() == each.reference.lower() for each in found):
             reference = f"{reference} ({number + 1})"
-        found.append(MemberReference(reference, id_, definition_key(id_), mapping(member.get("parameters"))))
+        version = text(member.get("definitionVersion"))
+        found.append(MemberReference(reference, id_, definition_key(id_), mapping(member.get("parameters")), version))
     return tuple(found)
 
 

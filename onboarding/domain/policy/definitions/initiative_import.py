@@ -47,6 +47,7 @@ from onboarding.domain.policy.definitions.member import (
     about_identity,
     read_member,
 )
+from onboarding.domain.policy.definitions.operating_system import os_of_rule
 
 _EFFECTS: Final = {
     "deployifnotexists": "deployIfNotExists",
@@ -68,6 +69,7 @@ class SetMember(Struct, frozen=True):
     problem: str = ""  # why it cannot be read; empty if it can
     fix: str = ""
     names: Mapping[str, str] = {}  # of its parameters, in the initiative
+    note: str = ""  # what a person should know of its definition
 
 
 class Becomes(Struct, frozen=True):
@@ -135,6 +137,11 @@ class _Piece(Struct, frozen=True):
     steps: tuple[tuple[int, str], ...] = ()  # the other members in it, by number
     changed: bool = False  # the rule is not the member's own
 
+    @property
+    def asks_identity(self) -> bool:
+        """Whether the VM must have an identity already."""
+        return self.identity is None and any(map(about_identity, leaves(self.rule)))
+
 
 def import_initiative(
     members: Sequence[SetMember], catalogue: Mapping[str, CatalogueEntry], initiative: str = ""
@@ -153,7 +160,7 @@ class _Import:
         ]
         self._entries: list[dict[str, Any]] = []
         self._becomes: dict[int, list[Becomes]] = {}
-        self._notes: dict[int, list[str]] = {}
+        self._notes: dict[int, list[str]] = {n: [each.note] for n, each in enumerate(members) if each.note}
         self._wanted = [_read(member) for member in members]
 
     def result(self) -> ImportedSet:
@@ -178,12 +185,12 @@ class _Import:
 
     def _extensions(self) -> dict[int, tuple[_Handler, ...]]:
         """The extension members by number, with the extensions that each may install. Those that name a type go first:
-        others look among their extensions too."""
+        others look among their extensions too; and among these the deploying ones, whose templates tell most."""
         numbers = [n for n, wanted in enumerate(self._wanted) if isinstance(wanted, ExtensionMember)]
         found: dict[int, tuple[_Handler, ...]] = {}
-        for number in sorted(numbers, key=lambda n: any(not type_ for _, type_ in self._extension(n).handlers)):
+        for number in sorted(numbers, key=self._telling_less):
             wanted = self._extension(number)
-            handlers = tuple(self._found(wanted))
+            handlers = tuple(self._found(number, wanted))
             if handlers:
                 found[number] = handlers
                 continue
@@ -194,7 +201,11 @@ class _Import:
             )
         return {number: found[number] for number in numbers if number in found}
 
-    def _found(self, wanted: ExtensionMember) -> Iterator[_Handler]:
+    def _telling_less(self, number: int) -> tuple[bool, bool]:
+        wanted = self._extension(number)
+        return any(not type_ for _, type_ in wanted.handlers), wanted.template is None
+
+    def _found(self, number: int, wanted: ExtensionMember) -> Iterator[_Handler]:
         """The extension for each operating system; one that the catalogue lacks gets an entry."""
         by_system: dict[OsType, _Handler] = {}
         for publisher, type_ in wanted.handlers:
@@ -206,16 +217,23 @@ class _Import:
             if not known and type_:
                 known = [self._new_handler(publisher, type_, wanted)]
             for each in known:
-                by_system.setdefault(each.os, each)
+                if by_system.setdefault(each.os, each) is not each:
+                    note = (
+                        f"{each.name} would do, too; a policy has one extension for each operating system, here"
+                        f" {by_system[each.os].name}"
+                    )
+                    self._notes.setdefault(number, []).append(note)
         yield from by_system.values()
 
     def _new_handler(self, publisher: str, type_: str, wanted: ExtensionMember) -> _Handler:
         template = wanted.template
-        named = os_named(type_, publisher)
-        os = named if named is not OsType.UNKNOWN else _os_wanted(wanted.rule)
+        naming = [each for each, _ in self._naming(publisher, type_) if each.template]
+        os = self._system_of(publisher, type_)
         identity = IdentityNeed.SYSTEM if wanted.identity else IdentityNeed.NONE
         if template and any("{identity." in text for _, text in texts_in(template.settings)):
             identity = IdentityNeed.ANY
+        settings = [each.template.settings for each in naming if each.template]
+        protected = [each.template.protected_settings for each in naming if each.template]
         content = entry_of_request(
             publisher,
             type_,
@@ -225,8 +243,8 @@ class _Import:
             automatic_upgrade=template.enable_automatic_upgrade if template else None,
             minor_upgrades=template.auto_upgrade_minor_version if template else True,
             identity=identity,
-            settings=template.settings if template else {},
-            protected_settings=template.protected_settings if template else {},
+            settings={name: value for each in reversed(settings) for name, value in each.items()},
+            protected_settings={name: value for each in reversed(protected) for name, value in each.items()},
         )
         name = entry_name(type_, os)
         while any(each.name == name for each in self._handlers):
@@ -235,6 +253,38 @@ class _Import:
         handler = _Handler(name, publisher, type_, os, identity, (), None)
         self._handlers.append(handler)
         return handler
+
+    def _naming(self, publisher: str, type_: str) -> list[tuple[ExtensionMember, SetMember]]:
+        """The members that may want an extension."""
+        handler = (publisher.lower(), type_.lower())
+        return [
+            (wanted, member)
+            for wanted, member in zip(self._wanted, self._members, strict=True)
+            if isinstance(wanted, ExtensionMember) and handler in [(p.lower(), t.lower()) for p, t in wanted.handlers]
+        ]
+
+    def _system_of(self, publisher: str, type_: str) -> OsType:
+        """The operating system of an extension that the catalogue lacks: what its own names tell, else the rules that
+        want it, else the other system than that of an extension that a member takes instead, else its members' names;
+        Linux if nothing tells it."""
+        naming = self._naming(publisher, type_)
+        beside = {
+            os_named(other, by)
+            for wanted, _ in naming
+            for by, other in wanted.handlers
+            if other.lower() != type_.lower()
+        }
+        others = {OsType.LINUX: OsType.WINDOWS, OsType.WINDOWS: OsType.LINUX}
+        for systems in (
+            {os_named(type_, publisher)},
+            {os_of_rule(wanted.rule) for wanted, _ in naming},
+            {others.get(each, OsType.UNKNOWN) for each in beside},
+            {os_named(member.reference, member.definition.display_name) for _, member in naming if member.definition},
+        ):
+            known = systems - {OsType.UNKNOWN}
+            if len(known) == 1:
+                return known.pop()
+        return OsType.LINUX
 
     def _deploying(self, chosen: Mapping[int, tuple[_Handler, ...]]) -> list[int]:
         return [number for number in chosen if self._extension(number).effect.lower() == "deployifnotexists"]
@@ -334,7 +384,9 @@ class _Import:
         own = [piece for piece in pieces if (number, step) in piece.steps]
         if not own:
             return
-        if not implies(asks, joined("anyOf", [piece.asks for piece in own])):
+        # A rule that asks for an identity which nobody adds selects fewer VMs than it asks for apart from identities.
+        selected = [reduced(piece.rule) if piece.asks_identity else piece.asks for piece in own]
+        if not implies(asks, joined("anyOf", selected)):
             note = (
                 f"on VMs that get no extension from this initiative there is no {step} step: it belongs to an extension"
             )
@@ -363,7 +415,18 @@ class _Import:
         if self._extension(number).effect.lower() != "auditifnotexists":
             return name
         own = {handler.name for handler in chosen[number]}
-        others = [self._name(n) for n in self._deploying(chosen) if own & {handler.name for handler in chosen[n]}]
+        same = [n for n in chosen if n != number and own & {handler.name for handler in chosen[n]}]
+        others = [self._name(n) for n in self._deploying(chosen) if n in same]
+        for n in same:
+            first = self._name(n) in others or (
+                self._extension(n).effect.lower() != "disabled" and self._name(n) < name
+            )
+            if first and self._existence(n) != self._existence(number):
+                note = (
+                    f"on VMs that {self._members[n].reference} selects, too, that one's existence condition says"
+                    " whether the extension is as wanted"
+                )
+                self._notes.setdefault(number, []).append(note)
         if any(other > name for other in others):
             self._notes.setdefault(number, []).append(
                 "for one extension the first policy by name decides, so its name puts it behind those that install"
@@ -372,6 +435,11 @@ class _Import:
             if all(other < f"{prefix}{name}" for other in others):
                 break
         return f"{prefix}{name}"[:_MAX_NAME]
+
+    def _existence(self, number: int) -> Any:
+        member = self._members[number]
+        assert member.definition is not None
+        return bound(member.definition.details.get("existenceCondition"), member.definition.resolve(member.values))
 
     def _policy(
         self, name: str, number: int, wanted: ExtensionMember, handlers: tuple[_Handler, ...], piece: _Piece
@@ -499,14 +567,6 @@ def _once_added(rule: Mapping[str, Any], lacks: Reduced) -> Mapping[str, Any]:
 
     changed: Mapping[str, Any] = replaced(rule, change)
     return changed
-
-
-def _os_wanted(rule: Any) -> OsType:
-    """The operating system of an osType that the rule asks for; Linux where it asks for none."""
-    values = [str(v).lower() for leaf in leaves(rule) if "ostype" in field_of(leaf) for v in leaf.values()]
-    windows = any(value.startswith("windows") for value in values)
-    linux = any(value.startswith("linux") for value in values)
-    return OsType.WINDOWS if windows and not linux else OsType.LINUX
 
 
 def _words(reference: str) -> str:

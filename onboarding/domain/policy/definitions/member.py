@@ -42,6 +42,7 @@ _ANOTHER: Final = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Managed
 _KINDS_OF_MACHINE: Final = {
     "microsoft.compute/virtualmachinescalesets": "scale sets",
     "microsoft.hybridcompute/machines": "Arc machines",
+    "microsoft.compute/virtualmachines/extensions": "extensions that are there already",
     "microsoft.connectedvmwarevsphere/virtualmachines": "VMware machines",
 }
 
@@ -96,6 +97,8 @@ def read_member(definition: Definition, values: Mapping[str, Any], names: Mappin
     """What the definition wants with these parameter values. `names` has the initiative's names of its parameters.
     Raises ConditionError for values that it does not take."""
     given = definition.resolve(values)
+    folded = {name.lower(): other for name, other in names.items()}
+    names = {name: folded[name.lower()] for name in given if name.lower() in folded}
     effect = effect_of(definition, given)
     check_effect(effect, "parameters.effect")
     rule = bound(definition.rule, given)
@@ -145,7 +148,9 @@ def _not_about_vms(rule: Any, asks: Reduced, given: Mapping[str, Any]) -> NotTak
     """Why a rule never matches a VM; None if it may."""
     if asks is not False:
         return None
-    others = [_KINDS_OF_MACHINE.get(each, each) for each in _types_in(rule) if each != VIRTUAL_MACHINE.lower()]
+    others = [
+        _KINDS_OF_MACHINE.get(each.lower(), each) for each in _types_in(rule) if each.lower() != VIRTUAL_MACHINE.lower()
+    ]
     if others:
         return NotTakenOver(f"it is about {' and '.join(dict.fromkeys(others))}, and policies select VMs only")
     switches = [name for name, value in given.items() if value is False or value == []]
@@ -154,14 +159,15 @@ def _not_about_vms(rule: Any, asks: Reduced, given: Mapping[str, Any]) -> NotTak
 
 
 def _types_in(rule: Any) -> list[str]:
-    found: list[str] = []
+    """The types that a rule names, as they are first written."""
+    found: dict[str, str] = {}
     for leaf in leaves(rule):
         if field_of(leaf) == "type":
             for value in leaf.values():
-                found += [
-                    str(each).lower() for each in (value if isinstance(value, list) else [value]) if each != "type"
-                ]
-    return list(dict.fromkeys(found))
+                for each in map(str, value if isinstance(value, list) else [value]):
+                    if each.lower() != "type":
+                        found.setdefault(each.lower(), each)
+    return list(found.values())
 
 
 def _wanted(
@@ -183,6 +189,8 @@ def _wanted(
         kind = next((word for type_, word in _KINDS_OF_MACHINE.items() if folded.startswith(type_)), related)
         return NotTakenOver(f"it is about extensions of {kind}, and policies select VMs only")
     if not related:
+        if effect.lower() == "disabled":
+            return NotTakenOver("its effect is disabled, and it names nothing that could be missing on a VM")
         return NotTakenOver("it does not say what it wants on a VM")
     verb = "deploys" if effect.lower() == "deployifnotexists" else "looks for"
     return NotTakenOver(f"it {verb} {related}, which is no extension, identity or association of a VM")
@@ -227,18 +235,44 @@ def _also(details: Mapping[str, Any], given: Mapping[str, Any], *own: str) -> tu
 
 
 def _handlers(existence: Any) -> Iterator[tuple[str, str]]:
-    """The publishers and types that an existence condition asks for; an empty type where it names publishers alone."""
-    named: dict[str, list[str]] = {"publisher": [], "type": []}
-    for leaf in leaves(existence):
-        words = {str(key).lower(): value for key, value in leaf.items()}
-        path = field_of(leaf).removeprefix(f"{EXTENSIONS.lower()}/")
-        value = words.get("equals", words.get("in"))
-        texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-        if path in named:
-            named[path] += [each for each in texts if isinstance(each, str) and not each.startswith("[")]
-    for publisher in dict.fromkeys(named["publisher"]):
-        for type_ in dict.fromkeys(named["type"]) or [""]:
-            yield publisher, type_
+    """The publishers and types that an existence condition asks for together; an empty type where it names publishers
+    alone."""
+    pairs = [
+        (publisher, type_)
+        for publishers, types in _alternatives(existence)
+        for publisher in publishers
+        for type_ in types or ("",)
+    ]
+    yield from dict.fromkeys(pairs)
+
+
+def _alternatives(condition: Any) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The publishers and the types of each way to meet a condition."""
+    parts = condition if isinstance(condition, Mapping) else {}
+    word = next((str(key).lower() for key in parts), "")
+    if word == "anyof":
+        found = [each for part in next(iter(parts.values())) for each in _alternatives(part)]
+        return list(dict.fromkeys(found))
+    if word == "allof":
+        ways: list[tuple[tuple[str, ...], tuple[str, ...]]] = [((), ())]
+        for part in next(iter(parts.values())):
+            ways = [
+                (before[0] + each[0], before[1] + each[1])
+                for before in ways
+                for each in _alternatives(part) or [((), ())]
+            ]
+            ways = list(dict.fromkeys(ways))
+        return ways
+    leaf = {str(key).lower(): value for key, value in parts.items()}
+    value = leaf.get("equals", leaf.get("in"))
+    texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    named = tuple(each for each in texts if isinstance(each, str) and not each.startswith("["))
+    match field_of(parts).removeprefix(f"{EXTENSIONS.lower()}/"):
+        case "publisher":
+            return [(named, ())]
+        case "type":
+            return [((), named)]
+    return [((), ())]
 
 
 def _association(details: Mapping[str, Any], given: Mapping[str, Any], rule: Any, effect: str) -> Wanted:
