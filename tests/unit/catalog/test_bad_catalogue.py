@@ -108,7 +108,7 @@ def test_a_shipped_file_that_no_policy_names_is_read_only_for_who_asks_for_it(ap
     done = run(app, "-c", script, URN)
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
-    assert answers["get_health"][1]["problems"] == []
+    assert answers["get_health_details"][1]["problems"] == []
     assert (answers["get_check"][0], answers["get_check"][1]["extension"]) == (200, "network-watcher-linux")
     done = run(app, "-c", script.replace("network-watcher-linux", "datadog-linux"), URN)
     assert json.loads(done.stdout)["get_check"][0] == 400
