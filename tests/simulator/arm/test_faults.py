@@ -52,19 +52,23 @@ async def test_the_connection_is_reset_before_or_after_the_effect(scene: Scene, 
     assert {request.status for request in scene.arm.requests} == {0}
 
 
-async def test_a_client_that_dies_while_sending_changes_nothing(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    machine, url = scene.add(), URL(scene.endpoints.arm)
+async def die_after(scene: Scene, read: str, request: str, *headers: str, body: str = "") -> None:
+    """Send a request, and close the connection once ARM has read it, which a GET of `read` shows."""
+    url = URL(scene.endpoints.arm)
     assert url.host
     tls = ssl.create_default_context(cafile=str(scene.endpoints.ca_file))
     _, writer = await asyncio.open_connection(url.host, url.port, ssl=tls)
-    head = (
-        f"PUT {machine.id}/extensions/OMSExtension?api-version=2024-11-01 HTTP/1.1\r\nHost: {url.host}\r\n"
-        f"Authorization: Bearer {scene.arm.tokens.issue(AUDIENCE).value}\r\nContent-Length: 1000\r\n\r\n{{"
-    )
-    writer.write(head.encode())
+    token = f"Authorization: Bearer {scene.arm.tokens.issue(AUDIENCE).value}"
+    lines = (f"{request}?api-version=2024-11-01 HTTP/1.1", f"Host: {url.host}", token, *headers, "", body)
+    writer.write("\r\n".join(lines).encode())
     await writer.drain()
-    assert (await scene.call("GET", machine.id)).status == 200  # what was written before has arrived by now
+    assert (await scene.call("GET", read)).status == 200  # what was written before has arrived by now
     writer.transport.abort()
+
+
+async def test_a_client_that_dies_while_sending_changes_nothing(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    machine = scene.add()
+    await die_after(scene, machine.id, f"PUT {machine.id}/extensions/OMSExtension", "Content-Length: 1000", body="{")
     for _ in range(20):
         assert (await scene.call("GET", machine.id)).status == 200
     assert not machine.extensions
@@ -82,19 +86,9 @@ async def test_an_answer_can_end_in_the_middle(scene: Scene) -> None:
 async def test_half_an_answer_for_a_client_that_is_gone_is_no_failure(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    machine, url = scene.add(), URL(scene.endpoints.arm)
-    assert url.host
+    machine = scene.add()
     scene.arm.faults.add(FaultRule(cut=Cut.TRUNCATE, delay=60, nth=(1,)))
-    tls = ssl.create_default_context(cafile=str(scene.endpoints.ca_file))
-    _, writer = await asyncio.open_connection(url.host, url.port, ssl=tls)
-    head = (
-        f"GET {machine.id}?api-version=2024-11-01 HTTP/1.1\r\nHost: {url.host}\r\n"
-        f"Authorization: Bearer {scene.arm.tokens.issue(AUDIENCE).value}\r\n\r\n"
-    )
-    writer.write(head.encode())
-    await writer.drain()
-    assert (await scene.call("GET", machine.id)).status == 200  # what was written before has arrived by now
-    writer.transport.abort()
+    await die_after(scene, machine.id, f"GET {machine.id}")
     assert (await scene.call("GET", machine.id)).status == 200
     await scene.clock.advance(61)
     assert (await scene.call("GET", machine.id)).status == 200
