@@ -504,6 +504,7 @@ def test_any_definition_is_read_or_refused(value: Any, type_: str) -> None:
         assert kept
 
 
+@pytest.mark.timeout(240)  # it works until the bound on steps; half a minute where coverage counts every line
 def test_variables_that_double_each_other_are_left_open(tmp_path: Path, capsys: Capture) -> None:
     variables: dict[str, Any] = {"v0": ["x"]}
     for level in range(1, 40):
