@@ -46,3 +46,21 @@ def digest(value: object) -> str:
     """A digest of a value as JSON, 16 hexadecimal characters, the same for every order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:16]
+
+
+def json_type(value: Any) -> str:
+    """The type of a value in the words of JSON Schema; empty for null and for a value that JSON does not know."""
+    match value:
+        case bool():
+            return "boolean"
+        case str():
+            return "string"
+        case int():
+            return "integer"
+        case float():
+            return "number"
+        case list():
+            return "array"
+        case Mapping():
+            return "object"
+    return ""

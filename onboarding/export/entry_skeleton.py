@@ -15,7 +15,7 @@ import yaml
 from msgspec import Struct
 
 from onboarding.domain.catalog.secret_names import names_secret
-from onboarding.domain.json_access import printable
+from onboarding.domain.json_access import json_type, printable
 from onboarding.domain.masking import mask
 
 ENTRY_SCHEMA, POLICY_SCHEMA = "docs/schemas/extension.schema.json", "docs/policy.schema.json"
@@ -171,11 +171,11 @@ def _schema(name: str, value: Any, machine: Mapping[str, str]) -> str:
     """The schema of a value that has no properties, with the value as an example."""
     if isinstance(value, str) and value in machine:
         return f'{{type: string, default: "{{{machine[value]}}}"}} # a value of the VM'
-    kind = _kind(value)
+    kind = json_type(value)
     if _may_be_secret(name, value):
         return f"{{type: {kind}, secret: true}} # looks like a secret: protectedSettings, if it is read there"
     if isinstance(value, list):
-        items = {_kind(each) for each in value}
+        items = {json_type(each) for each in value}
         one = items.pop() if len(items) == 1 else ""
         schema = f"{{type: array, items: {{type: {one}}}}}" if one else "{type: array}"
     elif isinstance(value, Mapping):
@@ -202,24 +202,7 @@ def _shape(value: Any) -> Any:
     """What two values have in common that fit one schema."""
     if isinstance(value, Mapping):
         return {name: _shape(each) for name, each in value.items()}
-    return [_shape(each) for each in value] if isinstance(value, list) else _kind(value)
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case bool():
-            return "boolean"
-        case str():
-            return "string"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-        case list():
-            return "array"
-        case Mapping():
-            return "object"
-    return ""
+    return [_shape(each) for each in value] if isinstance(value, list) else json_type(value)
 
 
 def _may_be_secret(name: str, value: Any) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from onboarding.domain.json_access import json_type
 from onboarding.domain.machine.machine_facts import OsType
 
 
@@ -67,17 +68,5 @@ def _schema(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _kind(value: Any) -> dict[str, Any]:
-    match value:
-        case bool():
-            return {"type": "boolean"}
-        case int():
-            return {"type": "integer"}
-        case float():
-            return {"type": "number"}
-        case str():
-            return {"type": "string"}
-        case list():
-            return {"type": "array"}
-        case Mapping():
-            return {"type": "object"}
-    return {}
+    name = json_type(value)
+    return {"type": name} if name else {}
