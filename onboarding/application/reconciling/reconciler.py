@@ -208,7 +208,7 @@ class Reconciler:
         # The extension with a request in flight comes first: the others wait until that request has ended. A removal
         # comes after the policy that it waits for, and an extension after those that it needs.
         again = {extension for extension, removal in after.items() if removal.is_next}  # ARM has none under way
-        depth = {t.extension: _needs_others(t, targets) for t in targets}
+        depth = _depths(targets)
         targets.sort(
             key=lambda t: (t.extension in again or not _in_flight(t), t.extension in after, depth[t.extension])
         )
@@ -250,16 +250,19 @@ def _planned(target: PolicyTarget, known: Associations | None) -> tuple[PlannedS
     return planned_steps(target.context, alone, associations=known)
 
 
-def _needs_others(target: PolicyTarget, targets: Sequence[PolicyTarget]) -> int:
-    """How many extensions among the targets have to be there first, directly or through another."""
+def _depths(targets: Sequence[PolicyTarget]) -> Mapping[str, int]:
+    """By target, how many extensions among the targets have to be there first, directly or through another."""
     needs = {each.extension: [entry.name for entry in each.context.needed] for each in targets}
-    found: set[str] = set()
-    pending = [target.extension]
-    while pending:
-        new = [name for name in needs.get(pending.pop(), ()) if name in needs and name not in found]
-        found.update(new)
-        pending += new
-    return len(found)
+    depths = {}
+    for extension in needs:
+        found: set[str] = set()
+        pending = [extension]
+        while pending:
+            new = [name for name in needs[pending.pop()] if name in needs and name not in found]
+            found.update(new)
+            pending += new
+        depths[extension] = len(found)
+    return depths
 
 
 def _in_flight(target: PolicyTarget) -> bool:
