@@ -26,15 +26,16 @@ from tests.unit.infra.deployed import (
     snapshot,
     texts,
 )
+from tests.unit.infra.flows import (
+    BLOB_CONTRIBUTOR,
+    BLOB_OWNER,
+    EVENT_SENDER,
+    METRICS_PUBLISHER,
+    QUEUE_CONTRIBUTOR,
+    SECRETS_USER,
+    TABLE_CONTRIBUTOR,
+)
 
-BLOB_OWNER = "b7e6dc6d-f1e8-4753-8033-0f276bb0955b"
-BLOB_CONTRIBUTOR = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
-QUEUE_CONTRIBUTOR = "974c5e8b-45b9-4653-ba55-5f855dd0fb88"
-QUEUE_SENDER = "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a"
-TABLE_CONTRIBUTOR = "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3"
-METRICS_PUBLISHER = "3913510d-42f4-4e42-8a64-420c390055eb"
-SECRETS_USER = "4633458b-17de-408a-b874-0445c86b69e6"
-EVENT_SENDER = "d5a91429-5739-47e2-a06b-3470a27159e7"
 MONITORING_READER = "43d0d8ad-25c7-4714-9337-8ba259a9fe05"
 IDENTITY_OPERATOR = "f1a07417-d97a-45cb-824c-7a7467783830"
 # What each identity may do, by the end of the scope's id: nothing else is assigned.
