@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from simulator.arm import VmSpec
 from simulator.azurite import connection_string
+from simulator.demo.ledger import Ledger, Row
 from simulator.laptop import Laptop
 from simulator.storm.hosts import Hosts
 from simulator.storm.storm import SETTINGS
@@ -34,6 +36,18 @@ async def kill_at_each_step(
         await eventually(lambda: not hosts.alive(), f"a death {'after' if step.forwarded else 'before'} {name}")
         await hosts.restart()
     return kill_points
+
+
+async def final_rows(laptop: Laptop, count: int) -> list[Row]:
+    """The rows, once so many are final, or after a minute: then a test says what is missing."""
+    rows: list[Row] = []
+    async with Ledger(laptop.azurite.connection_string) as ledger:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(60):
+                while sum(row.final for row in rows) < count:
+                    await asyncio.sleep(0.25)
+                    rows = await ledger.rows()
+    return rows
 
 
 async def eventually(holds: Callable[[], bool], what: str, within: float = 30.0) -> None:

@@ -3,17 +3,15 @@ to finish: both are installed once, the needed one first, and each has one true 
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import pytest
 import pytest_asyncio
 
 from simulator.arm import Attempt, Guest, VmSpec
-from simulator.demo.ledger import Ledger, Row
+from simulator.demo.ledger import Row
 from simulator.laptop import CloudOptions, Laptop
 from simulator.roles import assign_shipped_roles
 from simulator.storm.hosts import Hosts
@@ -21,7 +19,7 @@ from simulator.storm.storm import options
 from simulator.storm.targets import INVENTORY, PLUGIN, copy_policies
 from simulator.tls import certificates_in
 from tests.fault.kill_proxy import KillPoint, KillProxy, Step
-from tests.fault.killing import kill_at_each_step, settings_through
+from tests.fault.killing import final_rows, kill_at_each_step, settings_through
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -74,22 +72,10 @@ async def ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ended
             hosts.append(Hosts(laptop, settings, folder))
             await hosts[0].start()
             kill_points = await kill_at_each_step(laptop, hosts[0], wire, cases())
-            rows = await final_rows(laptop)
+            rows = await final_rows(laptop, 2 * len(CASES))
             await hosts[0].stop()
             attempts = list(laptop.arm.attempts)
     yield Ended(rows, kill_points, attempts)
-
-
-async def final_rows(laptop: Laptop) -> list[Row]:
-    """Wait until every VM has its two final rows. If that fails, a test says what is missing."""
-    rows: list[Row] = []
-    async with Ledger(laptop.azurite.connection_string) as ledger:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(60):
-                while sum(row.final for row in rows) < 2 * len(CASES):
-                    await asyncio.sleep(0.25)
-                    rows = await ledger.rows()
-    return rows
 
 
 @pytest.mark.parametrize(("name", "forwarded"), CASES)

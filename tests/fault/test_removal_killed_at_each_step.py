@@ -3,16 +3,14 @@ gone, one removal took effect, and the row says so."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import pytest
 import pytest_asyncio
 
 from simulator.arm import ExtensionSpec, Guest, Kind, VmSpec
-from simulator.demo.ledger import Ledger, Row
+from simulator.demo.ledger import Row
 from simulator.laptop import CloudOptions, Laptop
 from simulator.roles import assign_shipped_roles
 from simulator.storm.hosts import Hosts
@@ -20,7 +18,7 @@ from simulator.storm.storm import options
 from simulator.storm.targets import OMS
 from simulator.tls import certificates_in
 from tests.fault.kill_proxy import KillPoint, KillProxy, Step
-from tests.fault.killing import kill_at_each_step, settings_through
+from tests.fault.killing import final_rows, kill_at_each_step, settings_through
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -86,25 +84,13 @@ async def ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ended
             hosts.append(Hosts(laptop, settings, folder))
             await hosts[0].start()
             kill_points = await kill_at_each_step(laptop, hosts[0], wire, cases())
-            rows = await final_rows(laptop)
+            rows = {row.text("VmName"): row for row in await final_rows(laptop, len(CASES))}
             await hosts[0].stop()
             specs = [spec_of(*case) for case in CASES]
             machines = {spec.name: laptop.arm.machines[spec.id.lower()] for spec in specs}
             left = [name for name, each in machines.items() if each.find_handler(OMS.handler, other_than="")]
             removals = {spec: removals_of(laptop, spec) for spec in machines}
     yield Ended(rows, kill_points, removals, left)
-
-
-async def final_rows(laptop: Laptop) -> dict[str, Row]:
-    """Wait until every VM has its final row. If that fails, a test says what is missing."""
-    rows: dict[str, Row] = {}
-    async with Ledger(laptop.azurite.connection_string) as ledger:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(60):
-                while len([row for row in rows.values() if row.final]) < len(CASES):
-                    await asyncio.sleep(0.25)
-                    rows = {row.text("VmName"): row for row in await ledger.rows()}
-    return rows
 
 
 def removals_of(laptop: Laptop, name: str) -> int:
