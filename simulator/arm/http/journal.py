@@ -6,7 +6,7 @@ It keeps no tokens and no bodies.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatch
@@ -36,6 +36,7 @@ class Requests:
 
     def __init__(self) -> None:
         self._recorded: list[RecordedRequest] = []
+        self._by_vm: dict[str, list[RecordedRequest]] = {}  # a storm asks for those of each VM, again and again
 
     def __iter__(self) -> Iterator[RecordedRequest]:
         return iter(tuple(self._recorded))
@@ -45,16 +46,14 @@ class Requests:
 
     def add(self, request: RecordedRequest) -> None:
         self._recorded.append(request)
+        self._by_vm.setdefault(request.vm, []).append(request)
 
     def clear(self) -> None:
         self._recorded.clear()
+        self._by_vm.clear()
 
     def select(self, *, vm: str = "*", kind: str = "*", principal: str = "*") -> list[RecordedRequest]:
-        return [
-            r
-            for r in self._recorded
-            if fnmatch(r.kind, kind) and fnmatch(r.principal, principal) and _about(r.vm, vm.lower())
-        ]
+        return [r for r in self._about(vm.lower()) if fnmatch(r.kind, kind) and fnmatch(r.principal, principal)]
 
     def count(self, *, vm: str = "*", kind: str = "*", principal: str = "*") -> int:
         return len(self.select(vm=vm, kind=kind, principal=principal))
@@ -63,6 +62,9 @@ class Requests:
         """The number of requests of each kind."""
         return Counter(str(r.kind) for r in self.select(vm=vm))
 
-
-def _about(recorded: str, wanted: str) -> bool:
-    return wanted == "*" or recorded == wanted or fnmatch(recorded.rpartition("/")[2], wanted)
+    def _about(self, vm: str) -> Iterable[RecordedRequest]:
+        if vm == "*":
+            return self._recorded
+        if "/" in vm:
+            return self._by_vm.get(vm, ())
+        return (r for r in self._recorded if fnmatch(r.vm.rpartition("/")[2], vm))
