@@ -193,6 +193,22 @@ async def test_a_deletion_whose_read_fails_for_now_is_read_again(world: World) -
     assert world.row(vm).outcome is Outcome.GONE
 
 
+async def test_the_check_of_a_deletion_that_is_known_by_then_opens_nothing_where_it_cannot_read(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    await to_the_end(world, vm)
+    world.arm.machines[vm.key]["properties"]["provisioningState"] = "Deleting"
+    await world.deletion_event(vm)
+    message = world.schedule_queue.reconcile_requests.pop()
+    await world.deleted(vm)
+    ended = [world.row(vm, each) for each in world.extensions]
+    assert {row.outcome for row in ended} == {Outcome.GONE}
+    world.now = message.due
+    world.arm.read_errors = [Evidence(http_status=429, code="TooManyRequests")]
+    await world.dispatcher.handle_message(message)
+    assert [world.row(vm, each) for each in world.extensions] == ended
+
+
 async def test_another_vm_under_the_name_ends_the_old_rows_and_starts_empty_ones(world: World) -> None:
     vm = world.add()
     await world.created(vm)
