@@ -132,7 +132,7 @@ async def _count() -> dict[str, Any]:
     """Write the totals and the index rows of all subscriptions, as the sweep does, without the inventory."""
     configuration, now = read_configuration(os.environ), datetime.now(UTC)
     async with open_ports(configuration) as ports:
-        counts = RowCounts(ports, now, timedelta(minutes=10), write=True)
+        counts = RowCounts(ports, now, timedelta(minutes=10), write=True, at_once=False)
         subscriptions = [each async for each in stored_subscriptions(ports.ledger)]
         for each in subscriptions:
             await counts.renew(each)

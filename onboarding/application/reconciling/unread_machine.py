@@ -76,7 +76,7 @@ class UnreadMachine:
             if last is not None and last.in_flight and last.next_attempt_at and last.next_attempt_at > work.now:
                 continue  # the request is in flight, and its scheduled check reads it
             if last is not None and last.outcome is Outcome.GONE and work.requested_because in _MAY_BE_GONE:
-                continue  # another event told of the deletion first
+                continue  # another event reported the deletion first
             if last is not None and last.outcome.final and not work.may_reopen(policy.extension):
                 continue
             entry = self._rules.catalogue.get(policy.extension)

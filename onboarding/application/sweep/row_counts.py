@@ -22,12 +22,13 @@ _INDEXED_EVERY = timedelta(hours=12)
 class RowCounts:
     """Reads the rows of subscriptions in one run. A dry run (`write` False) writes nothing."""
 
-    def __init__(self, ports: Ports, now: datetime, grace: timedelta, *, write: bool) -> None:
-        """`grace` is how late a scheduled check may be."""
+    def __init__(self, ports: Ports, now: datetime, grace: timedelta, *, write: bool, at_once: bool) -> None:
+        """`grace` is how late a scheduled check may be; `at_once`: count whenever the last count was."""
         self._ports = ports
         self._now = now
         self._late = now - grace if write else None
         self._write = write
+        self._counted_every = timedelta() if at_once else _COUNTED_EVERY
 
     async def summaries(self, subscription: str) -> AsyncIterator[tuple[str, RowSummary]]:
         """As the ledger's; at the end the rows are counted, if that is due. Raises StorageError."""
@@ -39,7 +40,7 @@ class RowCounts:
         async for resource_id, summary in rows:
             counts[summary.kind] += 1
             yield resource_id, summary
-        due = last is None or self._now - last.at >= _COUNTED_EVERY
+        due = last is None or self._now - last.at >= self._counted_every
         # A subscription without a row gets none of totals, so that the table names only those with machines.
         if self._write and (index or due) and (counts or last):
             indexed_at = self._now if index or last is None else last.indexed_at

@@ -83,7 +83,7 @@ class Budget(Struct, frozen=True):
 
 
 class SweepFilter(Struct, frozen=True):
-    """What a person limits a run to."""
+    """What a person wants of a run."""
 
     policy: str = ""
     """Only findings of the policy of this name; empty: of all policies."""
@@ -91,6 +91,8 @@ class SweepFilter(Struct, frozen=True):
     """Only the subscription with this id; empty: all that the policies name."""
     dry_run: bool = False
     """Whether the run only compares: it requests nothing and writes nothing."""
+    count: bool = False
+    """Whether it counts the rows even if the last count is less than an hour old."""
 
     @property
     def whole(self) -> bool:

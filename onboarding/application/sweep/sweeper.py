@@ -193,7 +193,7 @@ class Sweeper:
         """Delete what is older than it is kept, in a run over everything."""
         if not sweep_queue.sweep_filter.whole:
             return
-        row_counts = RowCounts(self._ports, sweep_queue.started, self._budget.grace, write=True)
+        row_counts = self._row_counts(sweep_queue, write=True)
         retention = Retention(self._ports, self._budget, progress.state.pruning, row_counts)
         try:
             await retention.run(sweep_queue.report)
@@ -213,7 +213,7 @@ class Sweeper:
             sweep_queue,
             lambda policy: self._versions.settled(policy, sweep_queue.started),
             self._containers,
-            RowCounts(self._ports, sweep_queue.started, self._budget.grace, write=progress is not None),
+            self._row_counts(sweep_queue, write=progress is not None),
             self._heartbeats,
         )
         subscriptions = await self._subscriptions(sweep_queue, policies)
@@ -238,6 +238,10 @@ class Sweeper:
                 await progress.save()
         if progress:
             progress.keep(sweep_queue, resume_at=following if sweep_queue.sweep_filter.whole else None)
+
+    def _row_counts(self, sweep_queue: SweepQueue, *, write: bool) -> RowCounts:
+        at_once = sweep_queue.sweep_filter.count
+        return RowCounts(self._ports, sweep_queue.started, self._budget.grace, write=write, at_once=at_once)
 
     async def _clear_poison(self, sweep_queue: SweepQueue) -> None:
         """Remove the messages from the poison queue that no row waits for: what is left there needs a person."""

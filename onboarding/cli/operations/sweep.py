@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     check_policy(configuration, args.policy)
     if not args.dry_run:
         check_configuration(configuration, args.policy)
-    sweep_filter = SweepFilter(args.policy, args.subscription, args.dry_run)
+    sweep_filter = SweepFilter(args.policy, args.subscription, args.dry_run, count=True)
     try:
         report = asyncio.run(_sweep(configuration, sweep_filter, args.output))
     except StorageError as error:

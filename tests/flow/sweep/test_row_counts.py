@@ -56,6 +56,17 @@ async def test_the_sweep_counts_the_rows_of_each_subscription_once_an_hour() -> 
         assert (latest.at, latest.counts) == ((first.at, {kind: 2}) if minutes == 50 else (world.now, {kind: 3}))
 
 
+async def test_a_sweep_by_hand_counts_at_once() -> None:
+    world = World(policies=[SCOPED])
+    await onboarded(world)
+    await world.sweep.run()
+    await world.created(world.add("web03", image=BIONIC))
+    world.now += timedelta(minutes=1)
+    await world.sweep.run(SweepFilter(count=True))
+    (totals,) = totals_of(world, SUBSCRIPTION)
+    assert (totals.at, sum((totals.counts or {}).values())) == (world.now, 3)
+
+
 async def test_every_day_keeps_its_last_totals() -> None:
     world = World(policies=[SCOPED])
     await onboarded(world)
