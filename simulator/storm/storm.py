@@ -47,7 +47,7 @@ SETTINGS = {
 
 _WATCH = 0.02
 _POLL = 1.0
-_REST = 3  # times as long as a poll took: it reads the whole table, and so keeps Azurite and ARM from the hosts
+_REST = 5  # times as long as a poll took: it reads the whole table, and so keeps Azurite and ARM from the hosts
 _CALM_ROUNDS = 4  # polls in a row at which nothing is left to do
 _OUTAGE = 2.0
 _DOWN_TIME = 0.5  # seconds between the kill of a host and the start of the next
@@ -121,7 +121,7 @@ async def until_calm(
         calm = calm + 1 if await is_calm() else 0
         if calm == _CALM_ROUNDS:
             stop_others()
-        await asyncio.sleep(max(poll, _REST * (time.monotonic() - began)))
+        await asyncio.sleep(poll if calm else max(poll, _REST * (time.monotonic() - began)))
 
 
 class Storm:
