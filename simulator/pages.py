@@ -25,18 +25,14 @@ _MOST_MACHINES, _AT_ONCE = 40, 8
 _TIMEOUT = ClientTimeout(total=60)
 
 
-async def shown_outcomes(host: str) -> dict[str, int] | None:
-    """The rows by outcome, as the overview shows them; None: the host has no page, or it shows an earlier count of the
-    sweep. Raises aiohttp's errors."""
+async def shown_outcomes(host: str) -> dict[str, int]:
+    """The rows by outcome, as the overview shows them. Raises aiohttp's errors."""
     async with (
         ClientSession(timeout=_TIMEOUT) as session,
-        session.get(f"{host}/api/ui/overview.json") as answer,
+        session.get(f"{host}/api/ui/overview.json", raise_for_status=True) as answer,
     ):
-        if answer.status != 200:
-            return None
-        body = await answer.json()
-    outcomes: dict[str, int] = body["outcomes"]
-    return None if body["total"]["asOf"] or not body["total"]["complete"] else outcomes
+        outcomes: dict[str, int] = (await answer.json())["outcomes"]
+    return outcomes
 
 
 async def read_pages(host: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ keys and outcomes are ignored."""
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +32,7 @@ FINAL = frozenset(
 OPEN = frozenset({"Requested", "Waiting"})
 
 _CURRENT = "RowKey ge 'vm|' and RowKey lt 'vm}'"
+_TOTALS = "RowKey ge 'totals|' and RowKey lt 'totals}'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,16 @@ class Ledger:
     async def machines(self) -> list[Row]:
         """The VMs' own rows, which have no outcome."""
         return [Row(entity) for entity in await self._read(_CURRENT) if _parts(entity)[3:] == [""]]
+
+    async def totals(self) -> dict[str, int]:
+        """The rows by outcome, as the sweep counted them last in each subscription."""
+        newest = {str(each["PartitionKey"]): each for each in await self._read(_TOTALS)}  # ordered by key, so by day
+        counted: Counter[str] = Counter()
+        for entity in newest.values():
+            chunks = sorted((name for name in entity if name.startswith("Counts")), key=lambda name: int(name[6:]))
+            for kind in json.loads("".join(entity[name] for name in chunks)):
+                counted[kind["outcome"]] += kind["rows"]
+        return dict(counted)
 
     async def everything(self) -> list[Mapping[str, Any]]:
         """Every entity, history too."""

@@ -32,11 +32,11 @@ async def read_final_state(
     touched: Iterable[str] = (),
     migrating: Container[str] = (),
     pages: Iterable[str] = (),
-    shown: Mapping[str, int] | None = None,
+    shown: Mapping[str, Mapping[str, int]] | None = None,
 ) -> FinalState:
     """Everything that the invariant is checked on. Stops the hosts and Azurite, whose data is in `storage`.
     `touched` are the VMs whose identities somebody else changed, `migrating` those from which the old agent may go,
-    `pages` what the page showed while a host ran, `shown` its numbers."""
+    `pages` what the page showed while a host ran, `shown` the rows by outcome, by what shows them."""
     await hosts.stop()
     async with Ledger(laptop.azurite.connection_string) as ledger:
         rows, machines = await ledger.rows(), await ledger.machines()
@@ -70,7 +70,7 @@ async def read_final_state(
             "pages": "\n".join(pages),
         },
         secrets={**laptop.secrets(), **{name.replace("_", " ").lower(): value for name, value in SECRETS.items()}},
-        shown=shown,
+        shown=shown or {},
     )
 
 

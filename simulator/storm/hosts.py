@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -25,6 +26,8 @@ _STARTED_WITHIN = 60.0
 _STILL_AFTER = timedelta(seconds=30)
 _WRITES = ("PUT", "PATCH", "DELETE")
 _SWEEP_EVERY = 5  # seconds: short, so that a storm does not take long
+_NEVER = "0 0 0 1 1 *"
+_TRIES, _BETWEEN_TRIES = 40, 1.0  # a sweep that was cut off is replaced after 9 seconds
 
 
 class Hosts:
@@ -40,6 +43,7 @@ class Hosts:
         self._paused_at = datetime.min.replace(tzinfo=UTC)
         self._pauses: list[tuple[datetime, datetime]] = []  # from the end of the one command to the begin of the other
         self._hosts: dict[Version, list[FunctionsHost]] = {version: [] for version in (THIS, *beside)}
+        self._at_rest = False
 
     @property
     def versions(self) -> Sequence[Version]:
@@ -58,7 +62,7 @@ class Hosts:
     @property
     def kills(self) -> int:
         """How many hosts were started after the first of their version."""
-        return sum(len(hosts) - 1 for hosts in self._hosts.values())
+        return sum(len(hosts) - 1 for hosts in self._hosts.values()) - self._at_rest
 
     async def start(self) -> None:
         """Start the first host of each version, and subscribe them to the events of every VM. The extensions of their
@@ -83,6 +87,22 @@ class Hosts:
         """Stop the last hosts and give running functions time to end."""
         await asyncio.gather(*(self._end(version) for version, hosts in self._hosts.items() if hosts))
         await self._front.stop()
+
+    async def rest(self) -> None:
+        """Replace the hosts by one of this version, which sweeps only when a person does."""
+        await asyncio.gather(*map(self._end, self._hosts))
+        self._at_rest = True
+        await self._launch(THIS)
+
+    async def totals(self) -> dict[str, int]:
+        """A person sweeps once, and reads the totals: the rows by outcome. Raises RuntimeError if that fails."""
+        for _ in range(_TRIES):
+            summary = json.loads(await self._command("sweep", "-o", "json", may_end_with=1))["summary"]
+            if not summary["held"] and not summary["busy"]:
+                break
+            await asyncio.sleep(_BETWEEN_TRIES)
+        outcomes: dict[str, int] = json.loads(await self._command("status", "--totals", "-o", "json"))["outcomes"]
+        return outcomes
 
     @property
     def pauses(self) -> int:
@@ -109,18 +129,19 @@ class Hosts:
             if request.method in _WRITES and request.vm and began + _STILL_AFTER <= request.at < ended
         ]
 
-    async def _command(self, *arguments: str) -> None:
-        """Run a command of the product as a person does. Raises RuntimeError if it fails."""
+    async def _command(self, *arguments: str, may_end_with: int = 0) -> str:
+        """Run a command of the product as a person does, and return its output. Raises RuntimeError if it fails."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "onboarding", *arguments),
             cwd=THIS.folder,
             env={**os.environ, **self._environment(THIS)},
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stderr=asyncio.subprocess.PIPE,
         )
-        output, _ = await process.communicate()
-        if process.returncode:
-            raise RuntimeError(f"onboard {' '.join(arguments)} ended with {process.returncode}: {output.decode()}")
+        output, errors = await process.communicate()
+        if process.returncode not in (0, may_end_with):
+            raise RuntimeError(f"onboard {' '.join(arguments)} ended with {process.returncode}: {errors.decode()}")
+        return output.decode()
 
     def pid(self, version: Version = THIS) -> int:
         return self._hosts[version][-1].pid
@@ -166,8 +187,9 @@ class Hosts:
     def _environment(self, version: Version) -> dict[str, str]:
         """In Azure a timer runs on one instance at a time, so the versions sweep in turn."""
         number, count = self.versions.index(version), len(self._hosts)
+        schedule = _NEVER if self._at_rest else f"{number * _SWEEP_EVERY}/{count * _SWEEP_EVERY} * * * * *"
         own = {
-            "SWEEP_SCHEDULE": f"{number * _SWEEP_EVERY}/{count * _SWEEP_EVERY} * * * * *",
+            "SWEEP_SCHEDULE": schedule,
             "AZURE_HTTP_USER_AGENT": version.name,  # the SDKs put it at the end of their own user agent
         }
         return self._laptop.host_environment(self._policies(), {**self._settings, **own})

@@ -123,8 +123,8 @@ class FinalState:
     """The texts that are searched for secrets, by the place that a finding names."""
     secrets: Mapping[str, str] = field(repr=False)
     """The secrets, by the name that a finding shows."""
-    shown: Mapping[str, int] | None = None
-    """The rows by outcome, as the page showed them at the end; None: it showed an earlier count, or nothing."""
+    shown: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """The rows by outcome after a sweep at rest, by what shows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,10 @@ def judge(final_state: FinalState, most_attempts: int = 5) -> list[Finding]:
         ),
         Finding("every waiting row has exactly one scheduled check", tuple(_unattended(final_state))),
         Finding("every outcome was published", tuple(_unpublished(final_state))),
-        Finding("the page shows the numbers of the table", tuple(_miscounted(final_state))),
+        Finding(
+            "the page, `status --totals` and daily totals have the numbers of the table",
+            tuple(_miscounted(final_state)),
+        ),
         Finding("every version did its share", tuple(_idle(final_state.handled))),
         Finding(f"no secret in {', '.join(final_state.texts)}", tuple(_secrets(final_state))),
     ]
@@ -313,8 +316,9 @@ def _idle(handled: Mapping[str, Handled]) -> Iterator[Violation]:
 
 def _miscounted(final_state: FinalState) -> Iterator[Violation]:
     rows = dict(Counter(row.outcome for row in final_state.rows))
-    if final_state.shown is not None and final_state.shown != rows:
-        yield Violation("", f"the page shows {dict(final_state.shown)}, and the table has {rows}")
+    for name, shown in final_state.shown.items():
+        if shown != rows:
+            yield Violation("", f"{name}: {dict(sorted(shown.items()))}, and in the table {dict(sorted(rows.items()))}")
 
 
 def _secrets(final_state: FinalState) -> Iterator[Violation]:

@@ -134,7 +134,11 @@ async def storm(
             with progress_for(console, vms, _AGENTS_ROWS + len(OWN[extensions])) as progress:
                 longest = limit or _LIMIT + _EACH[extensions] * vms + _PAUSE * storm_options.pauses
                 await storm_run.run(ledger, progress, longest)
-            pages, shown = await read_pages(hosts.url), await shown_outcomes(hosts.url)
+            laptop.arm.faults.clear()
+            await hosts.rest()
+            totals = await hosts.totals()
+            pages = await read_pages(hosts.url)
+            shown = {"onboard status --totals": totals, "the page": await shown_outcomes(hosts.url)}
         finally:
             await hosts.stop()
         entities = await ledger.everything()
@@ -148,7 +152,7 @@ async def storm(
             storm_run.others.identities.written,
             migrating(scene.fleet),
             pages.values(),
-            shown,
+            shown | {"the daily totals": await ledger.totals()},
         )
         findings = judge(final_state)
         return Report(

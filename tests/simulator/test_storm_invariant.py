@@ -101,9 +101,9 @@ def test_two_correct_extensions_of_one_vm_violate_nothing() -> None:
             "third on web has a row, but no policy wants it there",
         ),
         (
-            {"shown": {"Installed": 1}},
-            "page shows the numbers of the table",
-            "the page shows {'Installed': 1}, and the table has {'Installed': 2}",
+            {"shown": {"the page": {"Installed": 2}, "the daily totals": {"Installed": 1}}},
+            "page, `status --totals` and daily totals have the numbers of the table",
+            "the daily totals: {'Installed': 1}, and in the table {'Installed': 2}",
         ),
         (
             {"outcome_events": [event(FIRST)]},
