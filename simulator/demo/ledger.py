@@ -127,10 +127,6 @@ class Ledger:
         """The current row of each VM and extension."""
         return [Row(entity) for entity in await self._read(_CURRENT) if is_row(entity)]
 
-    async def machines(self) -> list[Row]:
-        """The VMs' own rows, which have no outcome."""
-        return [Row(entity) for entity in await self._read(_CURRENT) if _parts(entity)[3:] == [""]]
-
     async def totals(self) -> dict[str, int]:
         """The rows by outcome, as the sweep counted them last in each subscription."""
         newest = {str(each["PartitionKey"]): each for each in await self._read(_TOTALS)}  # ordered by key, so by day
@@ -154,8 +150,14 @@ class Ledger:
 
 def is_row(entity: Mapping[str, Any]) -> bool:
     """Whether an entity is a current row with a known key, `vm|<group>|<name>|<extension>`, and a known outcome."""
-    prefix, *_, extension = parts = _parts(entity)
-    return len(parts) == 4 and prefix == "vm" and bool(extension) and entity.get("Outcome") in FINAL | OPEN
+    prefix, *rest = _parts(entity)
+    return prefix == "vm" and len(rest) == 3 and bool(rest[2]) and entity.get("Outcome") in FINAL | OPEN
+
+
+def is_machine(entity: Mapping[str, Any]) -> bool:
+    """Whether an entity is a VM's own row, `vm|<group>|<name>|`."""
+    prefix, *rest = _parts(entity)
+    return prefix == "vm" and rest[2:] == [""]
 
 
 def _parts(entity: Mapping[str, Any]) -> list[str]:

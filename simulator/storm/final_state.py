@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from simulator.arm import Kind
 from simulator.demo.fleet import Expectation, Member
-from simulator.demo.ledger import Ledger, Row
+from simulator.demo.ledger import Row, is_machine, is_row
 from simulator.laptop import Laptop
 from simulator.storm.evidence import lacking, silent, unmet, unproved
 from simulator.storm.gaps import sort_gaps
@@ -26,6 +27,7 @@ _NOTHING_TO_DO = ("AlreadyInstalled", "OutOfScope")
 async def read_final_state(
     laptop: Laptop,
     hosts: Hosts,
+    entities: Sequence[Mapping[str, Any]],
     known: Sequence[ExpectedRow],
     storage: Path,
     outages: int = 0,
@@ -34,12 +36,12 @@ async def read_final_state(
     pages: Iterable[str] = (),
     shown: Mapping[str, Mapping[str, int]] | None = None,
 ) -> FinalState:
-    """Everything that the invariant is checked on. Stops the hosts and Azurite, whose data is in `storage`.
+    """Everything that the invariant is checked on: the table's `entities`, and what else there is. Stops Azurite, whose
+    data is in `storage`.
     `touched` are the VMs whose identities somebody else changed, `migrating` those from which the old agent may go,
     `pages` what the page showed while a host ran, `shown` the rows by outcome, by what shows them."""
-    await hosts.stop()
-    async with Ledger(laptop.azurite.connection_string) as ledger:
-        rows, machines = await ledger.rows(), await ledger.machines()
+    rows = [Row(entity) for entity in entities if is_row(entity)]
+    machines = [Row(entity) for entity in entities if is_machine(entity)]
     await asyncio.to_thread(laptop.azurite.close)
     ours = laptop.arm.options.principal_id
     published = laptop.topic.events

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from simulator.arm import Kind
-from simulator.demo.ledger import Ledger, Row
+from simulator.demo.ledger import Ledger, Row, is_row
 from simulator.demo.progress import progress_for
 from simulator.demo.report import WIDTH
 from simulator.demo.scene import Scene
@@ -142,10 +142,11 @@ async def storm(
         finally:
             await hosts.stop()
         entities = await ledger.everything()
-        rows = await ledger.rows()
+        rows = [Row(entity) for entity in entities if is_row(entity)]
         final_state = await read_final_state(
             laptop,
             hosts,
+            entities,
             expected_rows(scene.fleet, laptop, storm_run.others, rows, steps=hosts.steps, extensions=extensions),
             folder / "storage",
             storm_options.outages,

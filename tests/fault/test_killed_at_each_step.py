@@ -130,7 +130,10 @@ async def ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ended
                 for target in TARGETS
             ]
             await all_published(laptop, [(expected_row.vm, expected_row.extension) for expected_row in expected_rows])
-            final = await read_final_state(laptop, hosts[0], expected_rows, storage)
+            await hosts[0].stop()
+            async with Ledger(laptop.azurite.connection_string) as ledger:
+                entities = await ledger.everything()
+            final = await read_final_state(laptop, hosts[0], entities, expected_rows, storage)
         identities = Counter(
             str(each.vm).lower() for each in laptop.arm.requests if each.kind is Kind.VM_PATCH and each.status
         )
