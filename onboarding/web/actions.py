@@ -21,9 +21,9 @@ from onboarding.domain.resource_id import VmId, parse_id
 from onboarding.logging import logger
 from onboarding.web.access import Person
 from onboarding.web.site import BadQuery, Data, Site, vm_of
+from onboarding.web.views.limits import rollout_record
 from onboarding.web.views.machine import preview_record
 from onboarding.web.views.machines import read_query
-from onboarding.web.views.scopes import rollout_record
 
 _log = logger(__name__)
 

@@ -157,7 +157,7 @@ async def test_a_check_that_arm_refuses_says_what_arm_said(world: World) -> None
 async def test_a_pause_begins_and_ends_with_who_did_it(world: World) -> None:
     fields = {"subscription": OTHER.upper(), "policy": "linux-monitoring", "reason": "fair <b>", "lasts": "4 hours"}
     answer = await post(world, "/pause", fields)
-    assert (answer.status, answer.headers["Location"]) == (303, "/api/ui/scopes")
+    assert (answer.status, answer.headers["Location"]) == (303, "/api/ui/limits")
     pause = world.pauses.stored[OTHER, "linux-monitoring"].pause
     assert (pause.by, pause.until, pause.reason) == (PERSON, world.now + timedelta(hours=4), "fair <b>")
     ended = await post(world, "/resume", {"subscription": OTHER, "policy": "linux-monitoring"})
