@@ -80,7 +80,7 @@ async def retry(site: Site, person: Person) -> Data:
     request = OperatorRequest(policy=_policy_of(site), by=await actor(site, person))
 
     async def send(vm: VmId) -> Data:
-        shown = {"id": str(vm), "name": vm.name, "rows": [], "problem": ""}
+        shown = {"id": str(vm), "name": vm.name, "resourceGroup": vm.resource_group, "rows": [], "problem": ""}
         try:
             await requests.check_pauses([vm], request)
             rows = await requests.handle(vm, request)
