@@ -219,6 +219,12 @@ async def test_the_filters_of_the_address_select(world: World, query: dict[str, 
         assert data["counted"] == len(data["rows"])
 
 
+async def test_a_filter_by_a_policy_that_does_not_exist_says_so(world: World) -> None:
+    shown = text_of((await get(world, "/machines?policy=new-agnet")).body)
+    assert "unknown policy 'new-agnet'; known policies: new-agent, linux-monitoring, retire-oms" in shown
+    assert "unknown policy" not in text_of((await get(world, "/machines?policy=new-agent&text=nobody")).body)
+
+
 async def test_the_export_is_exactly_what_the_page_shows(world: World) -> None:
     query = "outcome=Failed&group=data-rg"
     page = (await get(world, f"/machines?{query}")).body.decode()
