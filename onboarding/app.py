@@ -21,7 +21,17 @@ from onboarding.application.dispatcher import Dispatcher
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.limits.pauses import Pauses, Sender
 from onboarding.application.limits.rollout_limits import RolloutLimits
-from onboarding.application.ports import Arm, Inventory, LedgerReader, PauseStore, Poison, Ports, RolloutStore, Shell
+from onboarding.application.ports import (
+    Arm,
+    Inventory,
+    LedgerReader,
+    PauseStore,
+    Poison,
+    PolicyStore,
+    Ports,
+    RolloutStore,
+    Shell,
+)
 from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.readers.heartbeat_reader import HeartbeatReader
 from onboarding.application.readers.image_definitions import ImageDefinitions
@@ -326,8 +336,7 @@ async def open_pauses(environment: Mapping[str, str]) -> AsyncIterator[OpenPause
     async with _open_storage(environment) as (storage, identity), onboarding_table(storage, identity) as table:
 
         async def policies() -> frozenset[str]:
-            files = read_configuration(environment).rules.policies.policies
-            return frozenset([*await TablePolicyStates(table).read_all(), *(policy.name for policy in files)])
+            return (await _known_names(environment, TablePolicyStates(table)))[0]
 
         async def person() -> str:
             return await object_id(identity) if identity is not None else ""
@@ -335,14 +344,33 @@ async def open_pauses(environment: Mapping[str, str]) -> AsyncIterator[OpenPause
         yield OpenPauses(PauseRequests(TablePauses(table), now), policies, person)
 
 
+async def _known_names(environment: Mapping[str, str], states: PolicyStore) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of policies that the table or the folder of policies has, and of extensions that ship or that the
+    folder has. Raises StorageError."""
+    rules = read_configuration(environment).rules
+    policies = frozenset([*await states.read_all(), *(policy.name for policy in rules.policies.policies)])
+    return policies, frozenset(rules.catalogue)
+
+
+class OpenStatus(Struct, frozen=True):
+    """What `onboard status` reads."""
+
+    ledger: LedgerReader
+    pauses: PauseStore
+    known: Callable[[], Awaitable[tuple[frozenset[str], frozenset[str]]]]
+    """The names of policies and of extensions that there are. Raises StorageError."""
+
+
 @asynccontextmanager
-async def open_status(environment: Mapping[str, str]) -> AsyncIterator[tuple[LedgerReader, PauseStore]]:
+async def open_status(environment: Mapping[str, str]) -> AsyncIterator[OpenStatus]:
     """The table and the pauses, as `open_ledger`."""
     from onboarding.azure.storage.stores.pause_store import TablePauses
+    from onboarding.azure.storage.stores.policy_version_store import TablePolicyStates
     from onboarding.azure.storage.table_ledger import TableLedger
 
     async with _open_table(environment) as table:
-        yield TableLedger(table), TablePauses(table)
+        states = TablePolicyStates(table)
+        yield OpenStatus(TableLedger(table), TablePauses(table), lambda: _known_names(environment, states))
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ _VIEWS = (
     "",
     "/machines",
     "/causes",
-    "/scopes",
+    "/limits",
     "/events",
     "/images",
     "/policies",

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from onboarding.application.ports import MOST_ON_A_PAGE, LedgerReader, RowPage
+from onboarding.domain.errors import as_written, did_you_mean, known_names
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
@@ -127,6 +128,27 @@ class RowQuery(Struct, frozen=True, kw_only=True):
         if self.waiting_for or (outcomes and not any(outcome.final for outcome in outcomes)):
             return RowIndex.OPEN
         return RowIndex.NONE
+
+
+def unknown_names(query: RowQuery, policies: Collection[str], extensions: Collection[str]) -> list[str]:
+    """Why a query may have found nothing: a text for each of its policies and extensions that these do not have, with
+    those that there are, the nearest first."""
+    return [
+        text
+        for what, named, known in (("policy", query.policies, policies), ("extension", query.extensions, extensions))
+        for name in named
+        if (text := _unknown(what, name, known))
+    ]
+
+
+def _unknown(what: str, name: str, known: Collection[str]) -> str:
+    if name.lower() in {each.lower() for each in known}:
+        return ""
+    plural = {"policy": "policies", "extension": "extensions"}[what]
+    nearest = did_you_mean(known, name)
+    names = sorted(known, key=lambda each: (each != nearest, each))
+    there_are = known_names(plural, names, name) if names else f"no {plural} are known here"
+    return f"unknown {what} {as_written(name)}; {there_are}"
 
 
 async def matching_rows(ledger: LedgerReader, query: RowQuery) -> AsyncIterator[Row]:

@@ -21,9 +21,9 @@ from onboarding.domain.resource_id import VmId, parse_id
 from onboarding.logging import logger
 from onboarding.web.access import Person
 from onboarding.web.site import BadQuery, Data, Site, vm_of
+from onboarding.web.views.limits import rollout_record
 from onboarding.web.views.machine import preview_record
 from onboarding.web.views.machines import read_query
-from onboarding.web.views.scopes import rollout_record
 
 _log = logger(__name__)
 
@@ -80,7 +80,7 @@ async def retry(site: Site, person: Person) -> Data:
     request = OperatorRequest(policy=_policy_of(site), by=await actor(site, person))
 
     async def send(vm: VmId) -> Data:
-        shown = {"id": str(vm), "name": vm.name, "rows": [], "problem": ""}
+        shown = {"id": str(vm), "name": vm.name, "resourceGroup": vm.resource_group, "rows": [], "problem": ""}
         try:
             await requests.check_pauses([vm], request)
             rows = await requests.handle(vm, request)

@@ -58,7 +58,7 @@ def _why(error: Exception) -> str:
 
 async def _live(application: Application, now: datetime) -> dict[str, Any]:
     # Imported here: only this page needs it.
-    from onboarding.web.views.scopes import open_breakers
+    from onboarding.web.views.limits import open_breakers
 
     ports = application.ports
     pauses = await PauseRequests(ports.pauses, ports.clock).active()

@@ -160,10 +160,10 @@ async def _act(request: Request, name: str, page: _Page, application: Callable[[
         return redirect(f"{page.base}/machine?id={quote(site.query.one('id'))}")
     if name == "pause":
         await actions.pause(site, person)
-        return redirect(f"{page.base}/scopes")
+        return redirect(f"{page.base}/limits")
     if name in _SAYING:
         said = await _SAYING[name](site, person)
-        return page.show("done.html", "Done", said=said, back="events" if name == "poison" else "scopes")
+        return page.show("done.html", "Done", said=said, back="events" if name == "poison" else "limits")
     raise NotFound("there is no such action; use the buttons of the page")
 
 

@@ -35,9 +35,9 @@ VIEWS: Mapping[str, View] = {
         View("machines", "Machines", "machines", "onboard status"),
         View("machine", "Machine", "machine", "onboard status NAME --history", in_menu=False),
         View("causes", "Causes", "causes", "onboard status --attention"),
-        View("scopes", "Scopes", "scopes", "onboard pause --list"),
+        View("limits", "Pauses and limits", "limits", "onboard pause --list"),
         View("events", "Events", "events", "onboard sweep --dry-run"),
-        View("images", "Images", "images", "onboard status --outcome Undetermined"),
+        View("images", "Unknown images", "images", "onboard status --outcome Undetermined"),
         View("policies", "Policies", "policies", "onboard policy validate"),
         View("migration", "Migration", "migration", "onboard migration"),
     )

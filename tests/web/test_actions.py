@@ -95,6 +95,15 @@ async def test_a_retry_sends_what_the_preview_named_and_is_in_the_history(world:
     assert f"by {PERSON}" in story
 
 
+async def test_what_a_retry_came_to_is_shown_in_the_table_of_its_preview(world: World) -> None:
+    preview = (await get(world, f"/retry?id={BROKEN}")).body.decode()
+    done = (await post(world, "/retry", {"id": str(BROKEN)})).body.decode()
+    for page in (preview, done):
+        first = page.partition("<tbody>")[2].partition("</th>")[0]
+        assert text_of(first.encode()) == "broken app-rg"
+        assert re.findall(r'<th scope="col">(Machine|Extension)</th>', page) == ["Machine", "Extension"]
+
+
 async def test_a_retry_over_the_rollout_limit_waits() -> None:
     world = page_world()
     world = World(policies=[{**world.policies[0], "brake": {"maxInstallsPerHour": 1}}], person=PERSON)
@@ -157,7 +166,7 @@ async def test_a_check_that_arm_refuses_says_what_arm_said(world: World) -> None
 async def test_a_pause_begins_and_ends_with_who_did_it(world: World) -> None:
     fields = {"subscription": OTHER.upper(), "policy": "linux-monitoring", "reason": "fair <b>", "lasts": "4 hours"}
     answer = await post(world, "/pause", fields)
-    assert (answer.status, answer.headers["Location"]) == (303, "/api/ui/scopes")
+    assert (answer.status, answer.headers["Location"]) == (303, "/api/ui/limits")
     pause = world.pauses.stored[OTHER, "linux-monitoring"].pause
     assert (pause.by, pause.until, pause.reason) == (PERSON, world.now + timedelta(hours=4), "fair <b>")
     ended = await post(world, "/resume", {"subscription": OTHER, "policy": "linux-monitoring"})

@@ -32,7 +32,7 @@ PATHS = [
     "/machines",
     "/machines?attention=1",
     "/causes",
-    "/scopes",
+    "/limits",
     "/events",
     "/images",
     "/policies",

@@ -28,7 +28,7 @@ PATHS = {
     "explained": f"/machine?id={BROKEN}&explain=1",
     "open": f"/machine?id={vm_id('asleep0')}",
     "causes": "/causes",
-    "holds": "/scopes",
+    "holds": "/limits",
     "events": "/events",
     "images": "/images",
     "policies": "/policies",
@@ -154,7 +154,7 @@ def test_a_decision_is_explained_in_place(browser: Any, site: tuple[str, World])
 def test_a_pause_is_begun_and_ended_by_its_buttons(browser: Any, site: tuple[str, World]) -> None:
     url, world = site
     with window(browser) as page:
-        page.goto(f"{url}/scopes")
+        page.goto(f"{url}/limits")
         page.get_by_text("Pause all requests that change something").click()
         page.get_by_label("Why").fill("fair")
         page.get_by_role("button", name="Pause", exact=True).click()

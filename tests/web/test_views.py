@@ -21,7 +21,7 @@ from onboarding.domain.resource_id import VmId
 from onboarding.web.answers import HEADERS
 from onboarding.web.pages import twin
 from onboarding.web.rendering import static_files
-from onboarding.web.view_list import VIEWS
+from onboarding.web.view_list import VIEWS, View
 from onboarding.web.views.row_record import COLUMNS
 from tests.flow.world import SUBSCRIPTION, World, vm_id
 from tests.web.page_world import LAPTOP, OTHER, PERSON, full_world, get, page_world, put
@@ -37,7 +37,7 @@ PATHS = [
     f"/machine?{urlencode({'id': str(vm_id('broken'))})}",
     f"/machine?{urlencode({'id': str(vm_id('broken')), 'explain': '1'})}",
     "/causes",
-    "/scopes",
+    "/limits",
     "/events",
     "/images",
     "/policies",
@@ -219,6 +219,12 @@ async def test_the_filters_of_the_address_select(world: World, query: dict[str, 
         assert data["counted"] == len(data["rows"])
 
 
+async def test_a_filter_by_a_policy_that_does_not_exist_says_so(world: World) -> None:
+    shown = text_of((await get(world, "/machines?policy=new-agnet")).body)
+    assert "unknown policy 'new-agnet'; known policies: new-agent, linux-monitoring, retire-oms" in shown
+    assert "unknown policy" not in text_of((await get(world, "/machines?policy=new-agent&text=nobody")).body)
+
+
 async def test_the_export_is_exactly_what_the_page_shows(world: World) -> None:
     query = "outcome=Failed&group=data-rg"
     page = (await get(world, f"/machines?{query}")).body.decode()
@@ -286,7 +292,7 @@ async def test_causes_are_grouped_the_largest_first(world: World) -> None:
 
 
 async def test_holds_are_what_stops_requests(world: World) -> None:
-    data = await data_of(world, "scopes")
+    data = await data_of(world, "limits")
     assert [pause["by"] for pause in data["pauses"]] == [PERSON]
     assert [breaker["cause"] for breaker in data["breakers"]] == ["not-authorized"]
     (limit,) = data["rollouts"]
@@ -342,6 +348,16 @@ async def test_every_view_has_a_twin_for_programs(world: World, name: str) -> No
     page = await get(world, f"/{name}.json?{urlencode(query)}")
     shown = json.loads(page.body)
     assert shown == (twin_of["rows"] if name == "machines" else twin_of)
+
+
+@pytest.mark.parametrize("view", [view for view in VIEWS.values() if view.in_menu], ids=lambda view: view.title)
+async def test_menu_heading_and_title_and_docs_call_a_view_by_one_name(world: World, view: View) -> None:
+    page = (await get(world, f"/{view.name}")).body.decode()
+    (heading,) = re.findall(r"<h1>(.*?)</h1>", page)
+    (title,) = re.findall(r"<title>(.*?) · VM onboarding</title>", page)
+    (entry,) = re.findall(r'aria-current="page">(.*?)</a>', page)
+    assert (heading, title, entry) == (view.title, view.title, view.title)
+    assert f"\n| {view.title} |" in (ROOT / "docs" / "operating" / "page.md").read_text(encoding="utf-8")
 
 
 async def test_a_twin_of_no_view_names_the_views(world: World) -> None:

@@ -1,6 +1,7 @@
 """`onboard status`: show the rows of the VMs in the table, or the history of one VM.
 
-Exit codes: 0 rows were found, 1 nothing matched, 2 bad settings or arguments, or the table cannot be reached.
+Exit codes: 0 rows were found, 1 nothing matched, 2 bad settings or arguments, or the table cannot be reached. Where
+nothing matched, a policy or an extension that does not exist is named, with those that do.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from onboarding.application.row_queries import (
     matching_history,
     matching_rows,
     matching_totals,
+    unknown_names,
 )
 from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
@@ -33,6 +35,7 @@ from onboarding.cli.times import parse_since
 from onboarding.cli.vm_arguments import add_vm_filter, read_selection, several_named
 from onboarding.domain.errors import StorageError, did_you_mean
 from onboarding.domain.failures.failure_rules import Cause
+from onboarding.domain.json_access import printable
 from onboarding.domain.reconcile.row import Row
 
 if TYPE_CHECKING:
@@ -150,7 +153,8 @@ async def _show(args: argparse.Namespace, query: RowQuery, environment: Mapping[
     from onboarding.cli.machines.status_output import open_writer, write_totals
     from onboarding.cli.machines.status_watch import watch
 
-    async with open_status(environment) as (ledger, pauses):
+    async with open_status(environment) as opened:
+        ledger, pauses = opened.ledger, opened.pauses
         if args.watch is not None:
             await watch(ledger, query, lambda: asyncio.sleep(args.watch), lambda: _paused(pauses))
         if args.output is Form.TABLE and not args.history:
@@ -160,9 +164,14 @@ async def _show(args: argparse.Namespace, query: RowQuery, environment: Mapping[
             now = datetime.now(UTC)
             counted = await matching_totals(ledger, query, now, exact=args.exact)
             write_totals(counted, args.output, now)
-            return 0 if counted.outcomes else 1
-        rows = _history_of(ledger, query) if args.history else matching_rows(ledger, query)
-        return await _write(rows, open_writer(args.output, history=args.history))
+            found = bool(counted.outcomes)
+        else:
+            rows = _history_of(ledger, query) if args.history else matching_rows(ledger, query)
+            found = await _write(rows, open_writer(args.output, history=args.history))
+        if not found and (query.policies or query.extensions):
+            for text in unknown_names(query, *await opened.known()):
+                print(printable(text), file=sys.stderr)
+        return 0 if found else 1
 
 
 async def _paused(pauses: PauseStore) -> list[str]:
@@ -170,13 +179,14 @@ async def _paused(pauses: PauseStore) -> list[str]:
     return lines_of(await PauseRequests(pauses, lambda: datetime.now(UTC)).active())
 
 
-async def _write(rows: AsyncIterator[Row], writer: RowWriter) -> int:
+async def _write(rows: AsyncIterator[Row], writer: RowWriter) -> bool:
+    """Returns whether there was a row."""
     found = False
     async for row in rows:
         writer.write(row)
         found = True
     writer.end()
-    return 0 if found else 1
+    return found
 
 
 async def _history_of(ledger: LedgerReader, query: RowQuery) -> AsyncIterator[Row]:

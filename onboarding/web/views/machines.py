@@ -11,6 +11,7 @@ from onboarding.application.row_queries import (
     counts_of_subscriptions,
     found_rows,
     stored_subscriptions,
+    unknown_names,
 )
 from onboarding.domain.failures.failure_rules import Cause
 from onboarding.domain.reconcile.row import Outcome, Selection, WaitingFor
@@ -42,6 +43,7 @@ async def data(site: Site) -> Data:
     return {
         "filters": {name: list(site.query.many(name)) for name in FILTERS if site.query.many(name)},
         "rows": [row_record(row) for row in found.rows],
+        "unknown": await _unknown(site, query) if not found.rows else [],
         "following": found.following,
         "read": found.read,
         "order": "next check" if query.index is RowIndex.OPEN else "subscription, resource group, name",
@@ -77,6 +79,14 @@ def read_query(query: Query) -> RowQuery:
         text=query.one("text"),
         attention=query.one("attention") != "",
     )
+
+
+async def _unknown(site: Site, query: RowQuery) -> list[str]:
+    """What the query names that does not exist."""
+    policies = {policy.name for policy in site.rules.policies.policies}
+    if query.policies and site.ports.policy_states is not None:
+        policies |= set(await site.ports.policy_states.read_all())
+    return unknown_names(query, policies, set(site.rules.catalogue))
 
 
 def _outcome(name: str) -> Outcome:

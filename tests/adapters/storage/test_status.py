@@ -230,6 +230,20 @@ def test_no_matching_row_is_exit_code_1(status: Status, arguments: list[str]) ->
 
 
 @pytest.mark.usefixtures("written")
+@pytest.mark.parametrize("more", [[], ["--json"], ["--totals"]])
+def test_a_policy_or_an_extension_that_does_not_exist_is_named_with_those_that_do(
+    status: Status, more: list[str]
+) -> None:
+    code, _, errors = status("--policy", "azure-monitr", "--extension", "omsagent-linux", *more)
+    policy, extension = errors.splitlines()
+    assert code == 1
+    assert policy.startswith("unknown policy 'azure-monitr'; known policies: azure-monitor, ")
+    assert extension.startswith("unknown extension 'omsagent-linux'; known extensions: oms-agent-linux, ")
+    assert extension.endswith("; did you mean 'oms-agent-linux'?")
+    assert status("--policy", "AZURE-MONITOR", "--extension", "oms-agent-linux", *more)[::2] == (1, "")
+
+
+@pytest.mark.usefixtures("written")
 def test_the_history_of_a_vm_begins_with_its_first_line(status: Status) -> None:
     code, out, _ = status("--vm", "WEB-02", "--history")
 

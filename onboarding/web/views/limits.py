@@ -1,4 +1,5 @@
-"""What holds requests back: pauses, open circuit breakers and rollout limits; and what is exempt, until when."""
+"""Pauses and limits: what holds requests back (pauses, open circuit breakers, rollout limits), and what is exempt,
+until when."""
 
 from __future__ import annotations
 
