@@ -25,6 +25,7 @@ function Get-Value([string] $Name) {
 function Get-Option([string] $Name, [string] $Default = '') {
     $found = [Environment]::GetEnvironmentVariable($Name)
     if ($found) { return $found }
+    if (-not (Get-Command azd -ErrorAction Ignore)) { return $Default }
     $found = azd env get-value $Name 2>$null
     if ($LASTEXITCODE -ne 0) { return $Default }
     return $found
@@ -45,7 +46,8 @@ $parameters = @(
     "identities=$(Get-Option VM_IDENTITIES false)"
     "removals=$(Get-Option VM_REMOVALS false)"
     "logWorkspaceId=$(Get-Option LOG_WORKSPACE_ID)"
-    "tags=$(Get-Option EVENTS_TAGS '{}')"
+    # az is a batch file: what PowerShell hands to one loses its double quotes unless they are escaped.
+    "tags=$((Get-Option EVENTS_TAGS '{}') -replace '"', '\"')"
 )
 
 if ($ManagementGroup) {

@@ -1,8 +1,8 @@
 """`python -m bench.programs.arm FOLDER`: an ARM that takes almost no time, so that the bench measures the product.
 
-It has TLS, a token check, the bodies of the simulator (made once), Resource Graph's pages of a fleet, a latency that
-can be set, and a record of its requests. The managed identity and the record have their own port. The process ends when
-its standard input does.
+It has TLS, a token check, the roles that ship with the app, the bodies of the simulator (made once), Resource Graph's
+pages of a fleet, a latency that can be set, and a record of its requests. The managed identity and the record have
+their own port. The process ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -30,9 +30,12 @@ from bench.workload import (
     subscription_of,
     vm_path,
 )
-from simulator.arm import ArmSimulator, Guest, VmSpec
+from simulator.arm import ArmError, ArmSimulator, Guest, Kind, Role, VmSpec
+from simulator.arm.actions import ACTIONS, NeededActions
+from simulator.arm.http.targets import read_target
 from simulator.arm.http.views import vm_body
 from simulator.clock import ManualClock
+from simulator.roles import assign_shipped_roles
 from simulator.tls import make_certificates
 
 TEMPLATE_NAME = "vm-of-the-template"
@@ -61,6 +64,12 @@ class MinimalArm:
         self._equipped = equipped
         self._with_identity = with_identity
         self._patched: set[str] = set()
+        roles = ArmSimulator(ManualClock())
+        assign_shipped_roles(roles, map(subscription_of, range(99)))
+        self._scopes, self._principal = roles.scopes, roles.options.principal_id
+        # The script waits for its operations; the product has no right to.
+        self._scopes.assign(self._principal, f"/subscriptions/{SUBSCRIPTION}", Role((ACTIONS[Kind.OPERATION_POLL],)))
+        self._allowed: set[tuple[object, ...]] = set()
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """GET of a VM, PUT and GET of an extension, and the operation of a PUT, which has always succeeded; PATCH of an
@@ -72,6 +81,8 @@ class MinimalArm:
         if self.latency:
             await asyncio.sleep(self.latency)
         parts = request.path.split("/")
+        if refused := self._refusal(request, parts, body):
+            return refused
         if request.path.endswith("/Microsoft.ResourceGraph/resources"):
             return self._graph(json.loads(body))
         if request.path == "/subscriptions":
@@ -95,6 +106,20 @@ class MinimalArm:
             content = json.dumps(_installed(request.path)).encode()
             return self._answered("get", content, "LowCostGet", 100_000)
         return self._answered("get", self._body_of(parts[8]), "LowCostGet", 100_000)
+
+    def _refusal(self, request: web.BaseRequest, parts: list[str], body: bytes) -> web.Response | None:
+        """ARM's refusal of what the roles do not allow. It is looked up once for each method and type: the lookup takes
+        longer than the answer."""
+        shape = (request.method, len(parts), *parts[6:8], *parts[9::2])
+        if shape in self._allowed:
+            return None
+        try:
+            target = read_target(request.method, request.path)
+            self._scopes.check(target, request.method, self._principal, json.loads(body or b"{}"))
+        except ArmError as error:
+            return web.json_response(error.body, status=error.status)
+        self._allowed.add(shape)
+        return None
 
     def _body_of(self, name: str) -> bytes:
         has_identity = name.startswith(FITTING) or name in self._patched
@@ -134,12 +159,14 @@ class MinimalArm:
             grant = {"access_token": _TOKEN, "expires_on": str(int(time.time()) + 86_400), "token_type": "Bearer"}
             return web.json_response(grant | {"resource": request.query.get("resource", "")})
         record: dict[str, Any] = {"calls": dict(self.calls), "puts": self.puts}
+        record["operations"] = sorted(self._scopes.needed.of(self._principal))
         answer = web.json_response(record)
         if "latency" in request.query:
             self.latency = float(request.query["latency"])
             self.fleet = int(request.query.get("fleet", "0"))
             self.subscriptions = int(request.query.get("subscriptions", "1"))
             self.calls, self.puts, self._patched = Counter(), {}, set()
+            self._scopes.needed, self._allowed = NeededActions(), set()
         return answer
 
 

@@ -1,9 +1,9 @@
 """`python -m bench.programs.burst --vms N --within S --workers M`: a burst in virtual time.
 
-It runs against the simulator's own token buckets. Time stands still while the product works, and then moves to the next
-due event, scheduled check or end of an install. The product, its ARM adapter, the SDK and TLS, the table (Azurite) and
-the buckets are real. The queue is a list that shows each message at its time, in whole seconds, like Azure's. Prints
-the results as JSON.
+It runs against the simulator's own token buckets, under the roles that ship with the app. Time stands still while the
+product works, and then moves to the next due event, scheduled check or end of an install. The product, its ARM adapter,
+the SDK and TLS, the table (Azurite) and the buckets are real. The queue is a list that shows each message at its time,
+in whole seconds, like Azure's. Prints the results as JSON.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from simulator.arm import ArmSimulator, Guest, VmSpec
 from simulator.arm.http.targets import Kind
 from simulator.arm.options import Options
 from simulator.clock import ManualClock
+from simulator.roles import assign_shipped_roles
 
 _SCOPE = "https://management.azure.com/.default"
 _AT_ONCE = 24  # events and messages handled concurrently by one worker; host.json has this number for messages
@@ -130,6 +131,7 @@ async def _at_once(jobs: list[Coroutine[Any, Any, None]]) -> None:
 async def _run(vms: int, within: float, workers: int) -> dict[str, Any]:
     clock, published = ManualClock(), list[Any]()
     arm = ArmSimulator(clock, publish=published.append, options=Options(subscriptions=(SUBSCRIPTION,)))
+    assign_shipped_roles(arm, (SUBSCRIPTION,))
     for number in range(vms):
         guest = Guest(os_name="centos", os_version="7.9", agent_delay=0)
         spec = VmSpec(name=vm_name("burst", number), group=GROUP, subscription=SUBSCRIPTION, image=_IMAGE, guest=guest)
@@ -167,6 +169,7 @@ async def _results(arm: ArmSimulator, ports: Ports, began: datetime, checks: int
         "refused": sum(r.status == 429 for r in arm.requests),
         "whole": sum(vm in installed and count == 1 for vm, count in sent.items()),
         "checks": checks,
+        "operations": sorted(arm.scopes.needed.of(arm.options.principal_id)),
     }
 
 

@@ -21,7 +21,7 @@ from bench.workload import FITTING, ONE_STEP, RULE, WITHOUT
 
 _LATENCY_MS, _CONCURRENCY = 20, 64
 _COUNTED = 20
-_POLICY = {
+POLICY = {
     "name": "azure-monitor",
     "extension": "azure-monitor-agent-linux",
     "supportTable": "2026-05",  # it has the system of the bench's VMs
@@ -76,7 +76,7 @@ def measure(run: Run) -> Section:
 def _settings() -> Iterator[Callable[[_Case, Mapping[str, str]], dict[str, str]]]:
     """Gives the settings of a case: those of all, and where three steps are wanted the policy for them."""
     with TemporaryDirectory(prefix="bench-policies-") as folder:
-        (Path(folder) / "azure-monitor.yaml").write_text(yaml.safe_dump(_POLICY))
+        (Path(folder) / "azure-monitor.yaml").write_text(yaml.safe_dump(POLICY))
         yield lambda case, given: {**given} if case is _ONE else {**given, "ONBOARDING_POLICIES": folder}
 
 

@@ -28,8 +28,8 @@ from onboarding.domain.masking import mask
 from onboarding.domain.resource_id import VmId
 
 NEEDS = (
-    "a run command needs the right Microsoft.Compute/virtualMachines/runCommand/action (role Virtual Machine"
-    " Contributor), a VM that runs, and a guest agent that reports"
+    "a run command needs the right Microsoft.Compute/virtualMachines/runCommand/action (role VM Onboarding Logs, for"
+    " the group in LOG_READERS_ID), a VM that runs, and a guest agent that reports"
 )
 _MOST_LINES = 500
 

@@ -70,9 +70,9 @@ def describe_refusal(refused: NoAccess, endpoint: str) -> str:
         )
     if evidence.http_status == 403:
         return (
-            f"you may see nothing of subscription {subscription} ({error}); ask for the role Virtual Machine"
-            " Contributor on it, on the group or on the VM (a new grant needs some minutes), or sign in as somebody who"
-            " has it"
+            f"you may see nothing of subscription {subscription} ({error}); ask for the role VM Onboarding"
+            " Machines, which the deployment made, or for Virtual Machine Contributor, on it, on the group or on the VM"
+            " (a new grant needs some minutes), or sign in as somebody who has one of them"
         )
     if evidence.http_status == 404:
         return (

@@ -90,7 +90,8 @@ def after_unread(context: DecisionContext, failure: Failure, http_status: int | 
     if http_status != _FORBIDDEN:
         return after_refusal(retry, replace(failure, scope_wide=False), message)
     right, scope = RIGHTS[assignment.unread], id_of(assignment.unread, context.facts.id)
-    advice = f"Give the identity the right {right} on {scope} (the role Reader has it), then retry the row."
+    roles = "VM Onboarding Machines and Reader have it"
+    advice = f"Give the identity the right {right} on {scope} ({roles}), then retry the row."
     meaning = f"The identity may not read {scope}, which the policy's rule needs."
     problem = Problem(failure.code or failure.cause, failure.cause, meaning, advice, message)
     return Stop(Outcome.UNDETERMINED, f"{assignment.reason}, and ARM refuses to show it: {right} is missing", problem)

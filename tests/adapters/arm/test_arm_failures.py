@@ -277,7 +277,7 @@ async def test_a_missing_token_opens_no_circuit_breaker(azure: Azure, failure: E
         assert (evidence.code, classified.kind, classified.cause) == ("IdentityUnusable", "waiting", "not-authorized")
         assert "Assign the managed identity" in classified.advice
     assert not classified.scope_wide
-    assert "Virtual Machine Contributor" not in classified.advice
+    assert "VM Onboarding" not in classified.advice
 
 
 @EVERY_CALL

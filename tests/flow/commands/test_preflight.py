@@ -130,7 +130,7 @@ async def test_a_person_who_sees_no_subscription_is_refused(world: World) -> Non
         (NO_TOKEN, ["not signed in", "nobody is signed in", "`az login`", "AZURE_CLIENT_ID"]),
         (OTHER_TENANT, ["another tenant", f"`az login --tenant {TENANT}`", "`az account set"]),
         (EXPIRED, ["ExpiredAuthenticationToken", "`az login`"]),
-        (FORBIDDEN, [SUBSCRIPTION, "Virtual Machine Contributor"]),
+        (FORBIDDEN, [SUBSCRIPTION, "VM Onboarding Machines", "Virtual Machine Contributor"]),
         (UNKNOWN, [SUBSCRIPTION, "`az account list`", "`az login --tenant TENANT`"]),
         (NO_ANSWER, ["https://arm.example", "Cannot connect", "SSL_CERT_FILE", "HTTPS_PROXY"]),
     ],

@@ -57,7 +57,7 @@ async def test_the_first_proof_opens_the_breaker_and_names_the_fix(world: World)
     vm = await open_breaker(world)
     (stored,) = world.breakers.stored.values()
     assert (stored.breaker.resource_group, stored.breaker.cause) == ("app-rg", "not-authorized")
-    assert "Virtual Machine Contributor" in stored.breaker.advice
+    assert "VM Onboarding Machines" in stored.breaker.advice
     row = world.row(vm)
     assert (row.outcome, row.waiting_for, row.attempt) == (Outcome.WAITING, WaitingFor.SCOPE_BREAKER, 0)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from copy import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from onboarding.application.ports import StoredRow
 from onboarding.application.preview import forecast
@@ -23,6 +26,7 @@ from onboarding.loading.policy_extensions import with_extensions
 from tests.flow.world import BIONIC, CATALOGUE, LedgerInMemory, World, extension, vm_body
 from tests.reference import REFERENCE, parse_policy
 
+EXTENSIONS_PAGE = (Path(__file__).parents[3] / "docs" / "extensions.md").read_text("utf-8")
 LINUX, WINDOWS, OPEN = "azure-monitor-agent-linux", "azure-monitor-agent-windows", "policy:azure-monitor"
 POLICY: dict[str, Any] = {"name": "azure-monitor", "extension": [LINUX, WINDOWS]}
 SERVER = {
@@ -47,6 +51,19 @@ def linux(world: World, name: str = "web01", **changes: Any) -> VmId:
 def windows(world: World, name: str = "win01", **changes: Any) -> VmId:
     profile = {"windowsConfiguration": {"provisionVMAgent": True}}
     return world.add(name, image=SERVER, os_type="Windows", os_profile=profile, **changes)
+
+
+async def test_the_page_s_policy_for_both_systems_gives_one_row_where_a_policy_for_each_gives_two() -> None:
+    texts = re.findall(r"^```yaml\n(.*?)^```$", EXTENSIONS_PAGE, re.DOTALL | re.MULTILINE)
+    (both,) = [policy for policy in map(yaml.safe_load, texts) if isinstance(policy.get("extension"), list)]
+    of_linux, of_windows = both["extension"]
+    each = [{**both, "name": name, "extension": name} for name in (of_linux, of_windows)]
+    settings = {"DATADOG_API_KEY": "made-up"}
+    together, apart = World(policies=[both], app_settings=settings), World(policies=each, app_settings=settings)
+    for world, beside in ((together, {}), (apart, {of_windows: Outcome.OUT_OF_SCOPE})):
+        vm = linux(world)
+        await world.created(vm)
+        assert outcomes_of(world, vm) == {of_linux: Outcome.REQUESTED, **beside}
 
 
 async def unread_pair(world: World) -> tuple[VmId, VmId]:

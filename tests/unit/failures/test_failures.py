@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,14 @@ SHARED = parse_errors({})
 CASES: dict[str, list[dict[str, Any]]] = yaml.safe_load(
     (Path(__file__).parent / "failure_cases.yaml").read_text(encoding="utf-8")
 )
+SHIPPED: dict[str, Any] = json.loads((Path(__file__).parents[3] / "infra" / "roles.json").read_text())
+# The operations on VMs and the roles that ship with them; the first role that has one is the one to give.
+ON_VMS = {
+    action: SHIPPED[key]["roleName"]
+    for key in ("logs", "removals", "identities", "associations", "machines")
+    for action in SHIPPED[key]["actions"]
+    if action.startswith(("Microsoft.Compute/virtualMachines/", "Microsoft.Insights/dataCollectionRuleAssociations/"))
+}
 
 
 def refused(http_status: int | None, code: str, message: str = "", **more: object) -> Failure:
@@ -231,7 +240,7 @@ def test_no_role_is_advised_where_it_cannot_help(
     failure = refused(status, code, message)
     classified = f"{failure.meaning} {failure.advice}"
     assert all(words in classified for words in says), classified
-    assert "Virtual Machine Contributor" not in classified
+    assert "VM Onboarding" not in classified
 
 
 def test_trouble_of_our_own_identity_is_no_scope_s() -> None:
@@ -239,13 +248,21 @@ def test_trouble_of_our_own_identity_is_no_scope_s() -> None:
         assert not refused(None, code, "no token: too many requests").scope_wide
 
 
-def test_a_right_that_is_missing_on_the_vm_names_the_role_and_how_long_a_grant_takes() -> None:
+@pytest.mark.parametrize(("action", "role"), ON_VMS.items())
+def test_a_right_that_is_missing_on_the_vm_names_the_shipped_role_that_has_it(action: str, role: str) -> None:
     failure = refused(
         403,
         "AuthorizationFailed",
-        "does not have authorization to perform action 'Microsoft.Compute/virtualMachines/extensions/write' over scope"
-        " '/subscriptions/0' or the scope is invalid.",
+        f"does not have authorization to perform action '{action}' over scope '/subscriptions/0' or the scope is"
+        " invalid.",
     )
-    assert "Virtual Machine Contributor" in failure.advice
+    assert f"the role {role} (" in failure.advice
+    assert "`scripts/subscribe`" in failure.advice
     assert "30 minutes" in failure.advice
     assert failure.scope_wide
+
+
+def test_a_refusal_that_names_no_action_names_the_role_that_the_app_always_has() -> None:
+    assert (
+        f"the role {SHIPPED['machines']['roleName']} on the scope" in refused(403, "AuthorizationFailed", "no").advice
+    )
