@@ -25,7 +25,6 @@ FAILED = " (Failed, "
 _STARTED_WITHIN = 60.0
 _STILL_AFTER = timedelta(seconds=30)
 _WRITES = ("PUT", "PATCH", "DELETE")
-_SWEEP_EVERY = 5  # seconds: short, so that a storm does not take long
 _NEVER = "0 0 0 1 1 *"
 _TRIES, _BETWEEN_TRIES = 40, 1.0  # a sweep that was cut off is replaced after 9 seconds
 
@@ -34,8 +33,16 @@ class Hosts:
     """Starts, kills and stops the hosts. All of them share the events, the queue and the table, as the instances of a
     function app do while it is deployed anew."""
 
-    def __init__(self, laptop: Laptop, settings: Mapping[str, str], logs: Path, beside: Sequence[Version] = ()) -> None:
-        """Hosts of this version, and of those `beside` it."""
+    def __init__(
+        self,
+        laptop: Laptop,
+        settings: Mapping[str, str],
+        logs: Path,
+        beside: Sequence[Version] = (),
+        sweep_every: int = 5,
+    ) -> None:
+        """Hosts of this version, and of those `beside` it. They sweep every so many seconds, a divisor of 60: not many,
+        so that a storm does not take long."""
         self._laptop = laptop
         self._settings = settings
         self._logs = logs
@@ -43,6 +50,7 @@ class Hosts:
         self._paused_at = datetime.min.replace(tzinfo=UTC)
         self._pauses: list[tuple[datetime, datetime]] = []  # from the end of the one command to the begin of the other
         self._hosts: dict[Version, list[FunctionsHost]] = {version: [] for version in (THIS, *beside)}
+        self._sweep_every = sweep_every
         self._at_rest = False
 
     @property
@@ -187,7 +195,8 @@ class Hosts:
     def _environment(self, version: Version) -> dict[str, str]:
         """In Azure a timer runs on one instance at a time, so the versions sweep in turn."""
         number, count = self.versions.index(version), len(self._hosts)
-        schedule = _NEVER if self._at_rest else f"{number * _SWEEP_EVERY}/{count * _SWEEP_EVERY} * * * * *"
+        every = self._sweep_every
+        schedule = _NEVER if self._at_rest else f"{number * every}/{count * every} * * * * *"
         own = {
             "SWEEP_SCHEDULE": schedule,
             "AZURE_HTTP_USER_AGENT": version.name,  # the SDKs put it at the end of their own user agent

@@ -40,6 +40,7 @@ _UNHEARD = ("Microsoft.Insights/*",)  # no source shows such events
 _JITTER = 60.0  # simulated seconds by which events are late, and so out of order
 _PAUSE = 60.0  # seconds that each pause may add
 _LIMIT = 150.0  # seconds, and some more for each VM: two storms may run concurrently on two cores
+_SMALL = 100  # VMs; a sweep of more takes some seconds of one core, most of them in Azurite
 _EACH = {3: 2.0, 5: 4.0}  # by the number of extensions
 
 
@@ -126,7 +127,7 @@ async def storm(
     )
     async with Laptop(cloud_options) as laptop, Ledger(laptop.azurite.connection_string) as ledger:
         policies = {} if extensions == 3 else {"ONBOARDING_POLICIES": str(copy_policies(folder / "policies"))}
-        hosts = Hosts(laptop, SETTINGS | policies, folder, beside)
+        hosts = Hosts(laptop, SETTINGS | policies, folder, beside, 5 if vms <= _SMALL else 15)
         storm_run = Storm(storm_options, laptop, scene, hosts)
         try:
             console.print("Starting the functions hosts", highlight=False)
