@@ -171,6 +171,8 @@ def test_no_key_opens_anything(profile: str) -> None:
     resources = snapshot(profile)
     assert one(resources, "Microsoft.Storage/storageAccounts")["properties"]["allowSharedKeyAccess"] is False
     assert one(resources, "Microsoft.Insights/components")["properties"]["DisableLocalAuth"] is True
+    workspace = one(resources, "Microsoft.OperationalInsights/workspaces")["properties"]
+    assert workspace["features"]["disableLocalAuth"] is True
     for topic in of_type(resources, "Microsoft.EventGrid/topics"):
         assert topic["properties"]["disableLocalAuth"] is True
     allowed = of_type(resources, "Microsoft.Web/sites/basicPublishingCredentialsPolicies")
