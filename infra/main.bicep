@@ -125,6 +125,9 @@ var closed = profile == 'private'
 var ownNetwork = empty(appSubnetId) == empty(endpointSubnetId)
   ? closed && empty(appSubnetId)
   : fail('APP_SUBNET_ID and ENDPOINT_SUBNET_ID: name both of your subnets, or neither')
+var ranges = empty(allowedRanges) && profile == 'restricted'
+  ? fail('ALLOWED_RANGES: the profile restricted needs the ranges of those who deploy the code and read the pages')
+  : (empty(allowedRanges) ? [] : split(allowedRanges, ','))
 var secrets = union(
   empty(vaultSettings) ? [] : split(vaultSettings, ','),
   empty(omsWorkspaceKey) ? [] : ['OMS_WORKSPACE_KEY']
@@ -256,7 +259,7 @@ module app 'modules/app.bicep' = {
     location: location
     tags: allTags
     profile: profile
-    allowedRanges: empty(allowedRanges) ? [] : split(allowedRanges, ',')
+    allowedRanges: ranges
     subnetId: closed ? (ownNetwork ? network!.outputs.appSubnetId : appSubnetId) : ''
     identityId: identities.outputs.appId
     clientId: identities.outputs.appClientId

@@ -1,4 +1,5 @@
-"""Writes the bill of materials of a package in CycloneDX 1.6: the app, and each Python package that lies in the zip.
+"""Writes the bill of materials of a package in CycloneDX 1.6: the app, each Python package that lies in the zip, and
+the script that the app's page has a copy of.
 
 It names no time and no random number, so that the same package has the same bill.
 """
@@ -6,6 +7,7 @@ It names no time and no random number, so that the same package has the same bil
 from __future__ import annotations
 
 import email
+import hashlib
 import json
 import re
 import uuid
@@ -16,6 +18,8 @@ from typing import Any
 
 _SITE_PACKAGES = ".python_packages/lib/site-packages/"
 _METADATA = re.compile(rf"{re.escape(_SITE_PACKAGES)}[^/]+\.dist-info/METADATA")
+_SCRIPT = "onboarding/web/static/htmx.min.js"
+_SCRIPT_VERSION = re.compile(r'\bversion:"([0-9.]+)"')
 _PINNED = re.compile(r"^([\w.-]+)==(\S+)((?:\s+--hash=sha256:[0-9a-f]{64}|\s*\\\n|\s*;[^\\\n]*)*)", re.MULTILINE)
 _HASH = re.compile(r"sha256:([0-9a-f]{64})")
 
@@ -24,7 +28,8 @@ def bill_of_materials(package: Path, sha256: str, version: str) -> dict[str, Any
     """The bill of the zip at that path, whose hash is `sha256`."""
     with zipfile.ZipFile(package) as archive:
         pinned = _pinned(archive.read("requirements.txt").decode())
-        components = sorted(_components(archive, pinned), key=lambda each: str(each["purl"]))
+        found = [*_components(archive, pinned), _script(archive)]
+    components = sorted(found, key=lambda each: str(each["purl"]))
     app = {
         "type": "application",
         "bom-ref": "vm-onboarding",
@@ -72,6 +77,24 @@ def _components(archive: zipfile.ZipFile, pinned: dict[str, list[str]]) -> Itera
                 }
             ]
         yield component
+
+
+def _script(archive: zipfile.ZipFile) -> dict[str, Any]:
+    """htmx, which is a copy of one file: it says its version itself."""
+    content = archive.read(_SCRIPT)
+    version = _SCRIPT_VERSION.search(content.decode())
+    if version is None:
+        raise ValueError(f"{_SCRIPT} does not say its version")
+    purl = f"pkg:npm/htmx.org@{version[1]}"
+    return {
+        "type": "library",
+        "bom-ref": purl,
+        "name": "htmx.org",
+        "version": version[1],
+        "purl": purl,
+        "licenses": [{"license": {"id": "0BSD"}}],
+        "hashes": [{"alg": "SHA-256", "content": hashlib.sha256(content).hexdigest()}],
+    }
 
 
 def _pinned(requirements: str) -> dict[str, list[str]]:

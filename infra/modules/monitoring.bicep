@@ -17,6 +17,8 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
   properties: {
     sku: { name: 'PerGB2018' }
     retentionInDays: retentionDays
+    // Everything that is sent here comes by an identity or by the platform; with a key, anybody could write logs.
+    features: { disableLocalAuth: true }
   }
 }
 

@@ -127,14 +127,22 @@ def test_the_bill_of_materials_names_every_package_in_the_zip(built: Built) -> N
     in_zip = {
         (re.sub(r"[-_.]+", "-", found[1]).lower(), found[2]) for name in built.names if (found := installed.match(name))
     }
-    listed = {
-        (re.sub(r"[-_.]+", "-", each["name"]).lower(), each["version"]): each["purl"] for each in bill["components"]
-    }
+    scripts = [each for each in bill["components"] if each["purl"].startswith("pkg:npm/")]
+    python = [each for each in bill["components"] if each not in scripts]
+    listed = {(re.sub(r"[-_.]+", "-", each["name"]).lower(), each["version"]): each["purl"] for each in python}
     assert listed.keys() == in_zip
     assert all(purl == f"pkg:pypi/{name}@{version}" for (name, version), purl in listed.items())
     pinned = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
     assert {name for name, _ in listed} == pinned
-    assert all(each["externalReferences"][0]["hashes"] for each in bill["components"])
+    assert all(each["externalReferences"][0]["hashes"] for each in python)
+    # Scripts of others that the page has copies of: each with the version that is pinned, and the hash of its file.
+    locked = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    with zipfile.ZipFile(built.path) as archive:
+        ours = [name for name in built.names if name.endswith(".js") and not name.startswith(PACKAGES)]
+        copied = {hashlib.sha256(archive.read(name)).hexdigest() for name in ours}
+    assert {each["hashes"][0]["content"] for each in scripts} == copied
+    for each in scripts:
+        assert each["version"] == locked[f"node_modules/{each['name']}"]["version"]
 
 
 @for_this_machine

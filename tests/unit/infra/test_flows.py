@@ -4,12 +4,13 @@ the flow is named."""
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
-from tests.unit.infra.deployed import PROFILES, SUBSCRIPTIONS, Resource, of_type, one, snapshot
+from tests.unit.infra.deployed import PROFILES, ROOT, SUBSCRIPTIONS, Resource, of_type, one, snapshot
 from tests.unit.infra.flows import Flows
 
 type Change = Callable[[list[dict[str, Any]]], object]
@@ -171,3 +172,51 @@ def test_a_company_gives_resources_its_own_names() -> None:
         "Microsoft.Storage/storageAccounts": "stcompanyonboarding",
     }.items():
         assert one(resources, type_)["name"] == name
+
+
+def test_the_page_on_security_names_each_address_that_the_private_network_lets_the_app_reach() -> None:
+    (group,) = of_type(snapshot("private"), "Microsoft.Network/networkSecurityGroups")
+    rules = [each["properties"] for each in group["properties"]["securityRules"]]
+    tags = {each["destinationAddressPrefix"] for each in rules if each["access"] == "Allow"}
+    page = (ROOT / "docs" / "deployment" / "security.md").read_text()
+    flows = page.partition("## Flows")[2].partition("\n## ")[0]
+    assert set(re.findall(r"service tag `([\w.]+)`", flows)) == {*tags, "AzureEventGrid"}
+
+
+# What Terraform calls the resources that have a public network of their own.
+TERRAFORM = {
+    "Microsoft.Web/sites": "azurerm_function_app_flex_consumption",
+    "Microsoft.Storage/storageAccounts": "azurerm_storage_account",
+    "Microsoft.KeyVault/vaults": "azurerm_key_vault",
+    "Microsoft.EventGrid/topics": "azurerm_eventgrid_topic",
+}
+
+
+def test_the_page_on_terraform_shuts_each_public_network_that_the_profile_private_shuts() -> None:
+    shut = {
+        each["type"]
+        for each in snapshot("private")
+        if each.get("properties", {}).get("publicNetworkAccess") == "Disabled"
+    }
+    assert shut == TERRAFORM.keys()
+    page = (ROOT / "docs" / "deployment" / "terraform.md").read_text()
+    rows = [row for row in page.partition("## What `private` adds")[2].splitlines() if row.startswith("|")]
+    says = " ".join(row.split("|")[1] for row in rows if "`public_network_access_enabled = false`" in row)
+    assert [name for name in TERRAFORM.values() if f"`{name}`" not in says] == []
+
+
+def test_removing_names_what_lies_outside_of_the_app_s_group() -> None:
+    page = (ROOT / "docs" / "deploying.md").read_text().partition("## Removing")[2]
+    outside = [
+        each for each in snapshot("management-group") if each["id"].startswith("/providers/Microsoft.Management")
+    ]
+    commands = {
+        "Microsoft.Authorization/policyAssignments": "az policy assignment delete --name {name} ",
+        "Microsoft.Authorization/policyDefinitions": "az policy definition delete --name {name} ",
+        "Microsoft.Authorization/roleAssignments": "az role assignment delete ",
+        "Microsoft.Authorization/roleDefinitions": "az role definition list ",
+        "Microsoft.PolicyInsights/remediations": "az policy assignment delete ",  # it goes with the assignment
+    }
+    assert {each["type"] for each in outside} == commands.keys()
+    for each in outside:
+        assert commands[each["type"]].format(name=each["name"]) in page, each["type"]

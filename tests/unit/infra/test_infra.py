@@ -77,20 +77,22 @@ def test_the_templates_compile_without_a_warning_and_the_files_on_record_are_cur
 
 @needs_bicep
 @pytest.mark.parametrize(
-    ("template", "parameters", "says"),
+    ("profile", "without", "given", "says"),
     [
-        ("main", "param appSubnetId = '/subscriptions/s'", "name both of your subnets, or neither"),
-        ("main", "param endpointSubnetId = '/subscriptions/s'", "name both of your subnets, or neither"),
-        ("subscription", "param systemTopicName = 'topic'", "name the topic with its resource group, or neither"),
+        ("private-hub", "SubnetId", "param appSubnetId = '/subscriptions/s'", "name both of your subnets, or neither"),
+        ("private-hub", "SubnetId", "param endpointSubnetId = '/subscriptions/s'", "name both of your subnets, or"),
+        ("subscription-private", "-", "param systemTopicName = 'topic'", "name the topic with its resource group, or"),
+        ("restricted", "allowedRanges", "", "ALLOWED_RANGES: the profile restricted needs the ranges"),
     ],
 )
-def test_half_of_what_belongs_together_is_refused(tmp_path: Path, template: str, parameters: str, says: str) -> None:
+def test_half_of_what_belongs_together_is_refused(
+    tmp_path: Path, profile: str, without: str, given: str, says: str
+) -> None:
     copy = shutil.copytree(INFRA, tmp_path / "infra")
-    given = "private-hub" if template == "main" else "subscription-private"
-    complete = (copy / "profiles" / f"{given}.bicepparam").read_text()
-    kept = [line for line in complete.splitlines() if "SubnetId" not in line]
+    complete = (copy / "profiles" / f"{profile}.bicepparam").read_text()
+    kept = [line for line in complete.splitlines() if f"{without} =" not in line]
     file = copy / "profiles" / "half.bicepparam"
-    file.write_text("\n".join([*kept, parameters]))
+    file.write_text("\n".join([*kept, given]))
     place = ("--subscription-id", "00000000-0000-4000-8000-000000000001", "--location", "westeurope")
     done = subprocess.run(
         [str(BICEP), "snapshot", file, "--mode", "overwrite", *place], capture_output=True, text=True, check=False
@@ -171,6 +173,8 @@ def test_no_key_opens_anything(profile: str) -> None:
     resources = snapshot(profile)
     assert one(resources, "Microsoft.Storage/storageAccounts")["properties"]["allowSharedKeyAccess"] is False
     assert one(resources, "Microsoft.Insights/components")["properties"]["DisableLocalAuth"] is True
+    workspace = one(resources, "Microsoft.OperationalInsights/workspaces")["properties"]
+    assert workspace["features"]["disableLocalAuth"] is True
     for topic in of_type(resources, "Microsoft.EventGrid/topics"):
         assert topic["properties"]["disableLocalAuth"] is True
     allowed = of_type(resources, "Microsoft.Web/sites/basicPublishingCredentialsPolicies")

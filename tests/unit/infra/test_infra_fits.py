@@ -314,7 +314,7 @@ def test_subscribing_asks_for_more_rights_only_on_request(clis: Path) -> None:
         ("subscription-public", ["machines", "associations"]),
         ("subscription-private", ["machines", "associations", "identities", "removals", "logs"]),
         ("subscription-existing", []),
-        ("management-group", ["machines", "associations", "identities", "subscriber", "subscriber"]),
+        ("management-group", ["machines", "associations", "identities", "subscriber", "destinations"]),
     ],
 )
 def test_the_custom_roles_are_those_of_the_file(name: str, keys: list[str]) -> None:

@@ -138,13 +138,32 @@ def test_the_policys_identity_may_give_topics_their_two_roles_and_no_other() -> 
         assert f"roleAssignments/{action}'" in conditional["condition"]
 
 
-def test_the_subscribers_role_has_what_the_template_deploys() -> None:
-    role = {
-        action
+def policys_role(name: str) -> set[str]:
+    (found,) = [
+        each["properties"]
         for each in of_type(snapshot("management-group"), "Microsoft.Authorization/roleDefinitions")
-        if "Subscriber" in each["properties"]["roleName"]
-        for action in each["properties"]["permissions"][0]["actions"]
+        if name in each["properties"]["roleName"]
+    ]
+    return set(found["permissions"][0]["actions"])
+
+
+def test_the_policys_identity_can_use_keys_identities_and_storage_of_the_app_s_group_alone() -> None:
+    """Below the management group are the workspaces and identities of everybody."""
+    elsewhere = policys_role("Subscriber")
+    assert not [each for each in elsewhere if "sharedKeys" in each or "ManagedIdentity" in each or "Storage" in each]
+    assert {"Microsoft.EventGrid", "Microsoft.Insights", "Microsoft.Resources"} == {
+        each.partition("/")[0] for each in elsewhere
     }
+    (destinations,) = [
+        each
+        for each in of_type(snapshot("management-group"), "Microsoft.Authorization/roleDefinitions")
+        if "Destinations" in each["properties"]["roleName"]
+    ]
+    assert "/resourceGroups/rg-onboarding" in destinations["id"] + str(destinations["properties"]["assignableScopes"])
+
+
+def test_the_subscribers_role_has_what_the_template_deploys() -> None:
+    role = policys_role("Subscriber")
     by_the_condition = {"Microsoft.Authorization/roleAssignments"}
     for each in snapshot("subscription-private"):
         if each["type"] in by_the_condition or each["type"] == "Microsoft.Authorization/roleDefinitions":

@@ -63,10 +63,32 @@ def test_a_pipeline_has_no_secret_and_waits_for_a_person(name: str) -> None:
     assert re.search(r"environment: production", text)
     pipeline = yaml.safe_load(text)
     if name == "github.yml":
-        assert pipeline["permissions"] == {"id-token": "write", "contents": "read"}
-        assert pipeline["jobs"]["deploy"]["needs"] == "build"
+        assert pipeline["jobs"]["deploy"]["needs"] == "preview"
+        assert pipeline["jobs"]["preview"]["needs"] == ["check", "package"]
     else:
         assert [stage["stage"] for stage in pipeline["stages"]] == ["build", "deploy"]
+
+
+def jobs(name: str) -> dict[str, tuple[bool, str]]:
+    """Each job: whether it can sign in to Azure, and all that it does, as text."""
+    pipeline = yaml.safe_load((PIPELINES / name).read_text())
+    if name == "github.yml":
+        rights = {
+            each: {**pipeline["permissions"], **job.get("permissions", {})} for each, job in pipeline["jobs"].items()
+        }
+        return {each: ("id-token" in rights[each], json.dumps(job)) for each, job in pipeline["jobs"].items()}
+    found = [job for stage in pipeline["stages"] for job in stage["jobs"]]
+    texts = {job.get("job") or job["deployment"]: json.dumps(job) for job in found}
+    return {each: ("$(connection)" in text, text) for each, text in texts.items()}
+
+
+@pytest.mark.parametrize("name", ["github.yml", "azure-devops.yml"])
+def test_code_of_others_runs_where_nobody_can_sign_in_and_checkov_not_beside_the_package(name: str) -> None:
+    for job, (signs_in, text) in jobs(name).items():
+        foreign = [each for each in ("pip", "make check", "make package") if re.search(rf"\b{each}\b", text)]
+        assert not (signs_in and foreign), f"{job}: {foreign}"
+        assert not ("make checkov" in text and "make package" in text), job
+    assert sum(signs_in for signs_in, _ in jobs(name).values()) == 2  # preview, deploy
 
 
 @pytest.mark.parametrize("name", ["github.yml", "azure-devops.yml"])
