@@ -19,6 +19,7 @@ from onboarding.application.reconciling.orphaned_rows import end_after_read, orp
 from onboarding.application.reconciling.preceding_policies import PrecedingPolicies, Proofs, Removal
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
 from onboarding.application.reconciling.recorder import Recorder
+from onboarding.application.reconciling.removals_by_hand import with_removals_by_hand
 from onboarding.application.reconciling.unread_machine import UnreadMachine
 from onboarding.application.rules import Rules
 from onboarding.domain.errors import ArmError
@@ -65,7 +66,7 @@ class Reconciler:
 
         Raises LostRace if another worker wrote the rows first, StorageError if the next step could not be stored, and
         ArmError if a person requests a VM that cannot be read."""
-        policies = await self._reader.policies(work.now)
+        policies = with_removals_by_hand(work, await self._reader.policies(work.now), self._rules)
         wanted = policies.for_unread(work.vm, work.stored)
         orphaned = orphaned_rows(work, policies, wanted, self._rules.unusable)
         if work.request is None and not _must_read(work, policies.reaching(work.vm, work.stored), orphaned):
@@ -119,7 +120,7 @@ class Reconciler:
     async def preview(self, work: Reconciliation) -> tuple[tuple[PolicyTarget, Decision, tuple[PlannedStep, ...]], ...]:
         """What a reconciliation would decide, and which steps it would do, with the proofs before removals taken for
         granted; nothing is written. Raises ArmError."""
-        policies = await self._reader.policies(work.now)
+        policies = with_removals_by_hand(work, await self._reader.policies(work.now), self._rules)
         reading = await self._reader.machine(work, policies, to_install=False)
         for error in reading.failures(work):
             raise error

@@ -1,6 +1,7 @@
 """`onboard remove`: remove an extension from chosen VMs now, by the same claims and rows as the function app.
 
---extension names what goes, whatever the policies say; it stays away until its policy changes or a person installs it.
+--extension names what goes, any entry of the catalogue, whatever the policies say; it stays away until its policy
+changes or a person installs it.
 --policy carries out a policy with effect removeIfExists, with all that the policy waits for. Exit codes: 0 it is gone
 from all, 1 some failed or were refused, 2 bad input, settings or login, and nothing was done, 3 some are not finished
 yet.
@@ -50,13 +51,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_named(args: argparse.Namespace, configuration: Configuration) -> None:
-    """Raises BadInput for an extension that no policy names, and for a policy that removes nothing: a row belongs to a
-    policy and an extension."""
-    policies = configuration.rules.policies.policies
-    known = sorted({name for policy in policies for name in policy.extensions})
-    if args.extension and args.extension not in known:
-        fix = f"{known_names('extensions of policies', known, args.extension)}; `az vm extension delete` removes others"
-        raise BadInput("--extension", f"no policy names the extension {as_written(args.extension)}", fix)
+    """Raises BadInput for an extension that the catalogue does not have, and for a policy that removes nothing."""
+    policies, catalogue = configuration.rules.policies.policies, configuration.rules.catalogue
+    if args.extension and args.extension not in catalogue:
+        fix = f"{known_names('extensions', catalogue, args.extension)}; `az vm extension delete` removes others"
+        raise BadInput("--extension", f"unknown extension {as_written(args.extension)}", fix)
     named = next((policy for policy in policies if policy.name == args.policy), None)
     if named is not None and not named.removes and not args.extension:
         problem = f"policy {as_written(args.policy)} removes nothing: its effect is {named.effect}"

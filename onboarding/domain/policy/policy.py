@@ -33,6 +33,8 @@ from onboarding.domain.reconcile.steps.identity_step import IdentityNeed
 from onboarding.domain.reconcile.wait_schedule import Waits
 from onboarding.domain.resource_id import VmId
 
+BY_HAND = "onboard remove"
+"""The policy of a row whose extension a person removes by name, where no policy of the folder decides on it."""
 _ALL_CHECKS = 5
 
 

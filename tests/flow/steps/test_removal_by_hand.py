@@ -113,6 +113,105 @@ async def test_no_policy_has_to_select_the_machine() -> None:
     await removed(world, vm)
 
 
+NOWHERE = {**POLICY, "scope": ["/subscriptions/00000000-0000-4000-8000-00000000beef"]}
+UNREACHED: dict[str, list[dict[str, Any]]] = {
+    "no policy at all": [],
+    "a policy of another extension": [SECOND_POLICY],
+    "a policy that is disabled": [{**POLICY, "effect": "disabled"}],
+    "a policy that is not active": [{**POLICY, "activeWhen": {"unless": "OMS_WORKSPACE_ID"}}],
+    "a policy of another subscription": [NOWHERE],
+}
+
+
+@pytest.mark.parametrize("policies", UNREACHED.values(), ids=UNREACHED)
+class TestNoPolicyDecidesOnTheExtension:
+    """A person removes it all the same, and every way that a policy's removal may take is open to theirs."""
+
+    async def test_it_goes_once_and_stays_away(self, policies: list[dict[str, Any]]) -> None:
+        world = World(policies=policies)
+        vm = world.add()
+        world.arm.set_extension(vm, extension(NAME))
+        await removed(world, vm)
+        row = world.row(vm)
+        assert (row.policy, row.effect) == ("onboard remove", "removeIfExists")
+        await world.updated(vm)
+        for _ in range(3):
+            world.now += timedelta(days=1)
+            await world.sweep_and_reconcile()
+        later = world.row(vm)
+        assert (later.outcome, later.reason, later.taken_up) == (Outcome.REMOVED, row.reason, row.taken_up)
+        assert world.arm.calls.count("DELETE") == 1
+        assert all(body["properties"]["type"] == SECOND.type for body in world.arm.bodies)
+
+    async def test_a_machine_that_is_stopped_is_waited_for(self, policies: list[dict[str, Any]]) -> None:
+        world = World(policies=policies)
+        vm = world.add(power="deallocated")
+        world.arm.set_extension(vm, extension(NAME))
+        await world.requests.handle(vm, REMOVAL)
+        assert await world.run_next_check()
+        assert world.row(vm).waiting_for is WaitingFor.VM_RUNNING
+        world.arm.machines[vm.key]["properties"]["instanceView"]["statuses"][1]["code"] = "PowerState/running"
+        await world.started(vm)
+        assert world.row(vm).waiting_for is WaitingFor.REMOVAL
+        await world.removed(vm)
+        assert world.row(vm).outcome is Outcome.REMOVED
+
+    async def test_a_removal_that_did_nothing_is_sent_again(self, policies: list[dict[str, Any]]) -> None:
+        world = World(policies=policies)
+        vm = world.add()
+        world.arm.set_extension(vm, extension(NAME))
+        await world.requests.handle(vm, REMOVAL)
+        world.arm.set_extension(vm, extension(NAME))
+        assert await world.run_next_check()
+        assert world.arm.calls.count("DELETE") == 2
+        assert "a person removes it" in world.row(vm).reason
+        await world.removed(vm)
+        assert world.row(vm).outcome is Outcome.REMOVED
+
+    async def test_a_removal_that_failed_is_retried(self, policies: list[dict[str, Any]]) -> None:
+        world = World(policies=policies)
+        vm = world.add(tags={"onboarding": "skip"})
+        world.arm.set_extension(vm, extension(NAME))
+        await world.requests.handle(vm, REMOVAL)
+        handler = "Microsoft.EnterpriseCloud.Monitoring.OmsAgentForLinux"
+        text = f"Failed to find installed version of {handler} to uninstall"
+        world.arm.set_extension(vm, extension(NAME, "Failed"), text, "ProvisioningState/failed/1")
+        world.now += timedelta(minutes=5)
+        await world.extension_written(vm, succeeded=False)
+        assert world.row(vm).outcome is Outcome.FAILED
+        await world.requests.handle(vm, OperatorRequest())
+        assert world.row(vm).waiting_for is WaitingFor.REMOVAL
+        await world.removed(vm)
+        assert world.row(vm).outcome is Outcome.REMOVED
+
+    async def test_nothing_is_written_where_it_is_not(self, policies: list[dict[str, Any]]) -> None:
+        world = World(policies=policies)
+        vm = world.add()
+        assert await run(world, vm, "--yes") == 0
+        assert OMS not in await world.requests.rows(vm)
+        assert world.arm.calls == ["GET"]
+
+    async def test_the_dry_run_shows_it(self, policies: list[dict[str, Any]], capsys: Any) -> None:
+        world = World(policies=policies)
+        vm = world.add()
+        world.arm.set_extension(vm, extension(NAME))
+        assert await run(world, vm, "--dry-run", "-o", "csv") == 0
+        assert "web01,oms-agent-linux,remove,a person removes it" in capsys.readouterr().out
+        assert world.arm.calls == ["GET"]
+
+
+async def test_a_policy_that_comes_later_decides_anew() -> None:
+    world = World(policies=[SECOND_POLICY])
+    vm = world.add()
+    world.arm.set_extension(vm, extension(NAME))
+    await removed(world, vm)
+    later = world.with_policies([SECOND_POLICY, {**POLICY, "existing": "enforce"}])
+    await later.sweep_and_reconcile()
+    later.now += timedelta(hours=1)
+    await later.sweep_and_reconcile()
+    assert later.row(vm).policy == "linux-monitoring"
+
+
 async def test_a_person_who_names_the_extension_does_not_wait_for_another_policy() -> None:
     world = World(policies=[SECOND_POLICY, RETIRE])
     vm = world.add()
@@ -202,9 +301,11 @@ async def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     ("given", "says"),
     [
         ((), "give --extension NAME, or --policy NAME"),
-        (("--extension", "nonsense"), "no policy names the extension 'nonsense'"),
+        (("--extension", "nonsense"), "unknown extension 'nonsense'"),
+        (("--extension", "oms-agent"), "known extensions"),
         (("--policy", "linux-monitoring"), "removes nothing"),
         (("--extension", OMS), "give --yes"),
+        (("--extension", "azure-monitor-agent-linux"), "give --yes"),
     ],
 )
 def test_what_is_refused(

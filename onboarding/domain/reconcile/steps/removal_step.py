@@ -21,6 +21,7 @@ from onboarding.domain.failures.classification import (
     read_extension_state,
 )
 from onboarding.domain.json_access import digest
+from onboarding.domain.policy.policy import BY_HAND
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, Stop, Wait
 from onboarding.domain.reconcile.existing_machines import only_audited
 from onboarding.domain.reconcile.retry import (
@@ -85,8 +86,9 @@ def request(s: DecisionContext) -> Decision:
         if (answer := question(s)) is not None:
             return answer
     attempt = 1 if s.last is None or s.last.outcome.final else s.attempts + 1
-    policy = s.assignment.policy.name
-    why = "a person removes it" if named_by_person(s) else f"policy {policy} removes it"
+    policy = s.assignment.policy
+    begun_by_person = not policy.removes or policy.name == BY_HAND
+    why = "a person removes it" if begun_by_person or named_by_person(s) else f"policy {policy.name} removes it"
     name = s.extension.name if s.extension else ""
     return Act(name, attempt, False, f"{why}{_after(s)}", StepKind.REMOVAL)
 
@@ -94,7 +96,9 @@ def request(s: DecisionContext) -> Decision:
 def stays_removed(s: DecisionContext) -> Decision | None:
     """What a person or a policy has removed stays away until a person or another version of the policy wants it."""
     last = s.last
-    if last is None or not last.was_removed or s.extension is not None or s.file_changed:
+    if last is None or not last.was_removed or s.extension is not None:
+        return None
+    if s.file_changed and (s.assignment.selected or last.policy != BY_HAND):
         return None
     return _removed(s) if s.request is None or s.removes else None
 
