@@ -214,7 +214,7 @@ class CountedRows(Struct, frozen=True):
 async def matching_totals(ledger: LedgerReader, query: RowQuery, now: datetime, *, exact: bool = False) -> CountedRows:
     """The number of rows of the query: from the totals that the sweep keeps, as far as they can answer; with `exact`,
     and in subscriptions without totals of today or yesterday, the rows are counted. Raises StorageError."""
-    if query.since is not None:
+    if query.since is not None or query.text:
         counted = Counter(
             [RowSummary.of(row).kind async for row in ledger.current(query.selection) if query.matches(row)]
         )
@@ -372,7 +372,11 @@ async def matching_history(ledger: LedgerReader, vm: VmId, query: RowQuery) -> l
     wanted = query.selection.outcomes
     lines = [line async for line in ledger.history(vm) if not wanted or line.outcome in wanted]
     lines = [
-        line for line in lines if query.names(line) and (query.since is None or _of(line.event_time) >= query.since)
+        line
+        for line in lines
+        if query.names(line)
+        and (query.since is None or _of(line.event_time) >= query.since)
+        and (not query.text or _says(line, query.text.lower()))
     ]
     lines.reverse()  # so that entries of the same time keep their order
     lines.sort(key=lambda line: line.event_time.timestamp() if line.event_time else 0)

@@ -22,6 +22,7 @@ from onboarding.domain.masking import cut, mask
 from onboarding.web import actions
 from onboarding.web.access import OPERATOR, SIGN_IN, Person, Refusal, cross_site, who
 from onboarding.web.answers import Answer, redirect
+from onboarding.web.commands import command_of
 from onboarding.web.exports import as_csv, as_json
 from onboarding.web.rendering import render, static_files
 from onboarding.web.site import BadQuery, NotFound, Query, Site
@@ -130,7 +131,13 @@ async def _view(site: Site, name: str, page: _Page) -> Answer:
     if form == "json":
         return as_json(data["rows"] if plain == "machines" else data, name=plain or "overview")
     return page.show(
-        f"{view.module}.html", _title(view, data), view=view, data=data, query=site.query, lasts=actions.LASTS
+        f"{view.module}.html",
+        _title(view, data),
+        view=view,
+        data=data,
+        query=site.query,
+        command=command_of(view, site.query),
+        lasts=actions.LASTS,
     )
 
 

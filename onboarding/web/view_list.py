@@ -19,7 +19,7 @@ class View(Struct, frozen=True):
     title: str
     module: str
     command: str
-    """The `onboard` command that shows the same, or the most of it."""
+    """The `onboard` command that shows the same, or the most of it, without filters."""
     in_menu: bool = True
 
     async def data(self, site: Site) -> Data:
@@ -33,7 +33,7 @@ VIEWS: Mapping[str, View] = {
     for view in (
         View("", "Overview", "overview", "onboard status --totals"),
         View("machines", "Machines", "machines", "onboard status"),
-        View("machine", "Machine", "machine", "onboard status NAME --history", in_menu=False),
+        View("machine", "Machine", "machine", "onboard status", in_menu=False),
         View("causes", "Causes", "causes", "onboard status --attention"),
         View("limits", "Pauses and limits", "limits", "onboard pause --list"),
         View("events", "Events", "events", "onboard sweep --dry-run"),

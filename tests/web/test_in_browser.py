@@ -137,6 +137,7 @@ def test_the_filters_narrow_the_list_and_stand_in_the_address(
         page.wait_for_url("**/machines?*outcome=Failed*")
         links = page.locator("#found tbody th a")
         assert links.all_inner_texts() == ["broken"]
+        assert page.locator("#same code").inner_text() == "onboard status --begins bro --outcome Failed"
         page.reload()
         assert page.get_by_label("Outcome", exact=True).input_value() == "Failed"
         assert links.all_inner_texts() == ["broken"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from copy import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -36,7 +36,7 @@ from onboarding.cli.vm_arguments import add_vm_filter, read_selection, several_n
 from onboarding.domain.errors import StorageError, did_you_mean
 from onboarding.domain.failures.failure_rules import Cause
 from onboarding.domain.json_access import printable
-from onboarding.domain.reconcile.row import Row
+from onboarding.domain.reconcile.row import Row, WaitingFor
 
 if TYPE_CHECKING:
     from onboarding.application.ports import LedgerReader, PauseStore
@@ -56,6 +56,16 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--cause", action="append", type=_cause, metavar="NAME", help="only failures of this cause, see docs/errors.md"
     )
+    parser.add_argument(
+        "--waiting-for",
+        action="append",
+        type=_wait,
+        metavar="NAME",
+        help="only what waits for this: vm-running, …",
+    )
+    parser.add_argument("--begins", metavar="TEXT", default="", help="only VMs whose name begins with this text")
+    text = "only where the name, the system, the image or what the row says has this text"
+    parser.add_argument("--text", metavar="TEXT", default="", help=text)
     parser.add_argument(
         "--attention", action="store_true", help="only what needs a person: Failed and Undetermined, found by an index"
     )
@@ -85,6 +95,8 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     query = read_query(args)
+    if args.begins and query.selection.vm_name:
+        raise BadInput("--begins", "a VM and --begins are given", "remove one of them")
     if args.history and not query.selection.vm_name:
         raise BadInput("--history", "no VM is named", "give its id, or its name, also as --vm NAME")
     if query.order is not None and (args.history or args.totals):
@@ -111,10 +123,12 @@ def run(args: argparse.Namespace) -> int:
 
 def read_query(args: argparse.Namespace) -> RowQuery:
     return RowQuery(
-        selection=replace(read_selection(args), outcomes=tuple(args.outcome or ())),
+        selection=replace(read_selection(args), vm_prefix=args.begins, outcomes=tuple(args.outcome or ())),
         policies=tuple(args.policy or ()),
         extensions=tuple(args.extension or ()),
         causes=tuple(args.cause or ()),
+        waiting_for=tuple(args.waiting_for or ()),
+        text=args.text,
         attention=args.attention,
         since=args.since,
         order=RowOrder(args.sort) if args.sort else None,
@@ -123,11 +137,19 @@ def read_query(args: argparse.Namespace) -> RowQuery:
 
 
 def _cause(name: str) -> str:
-    known = {cause.value for cause in Cause}
+    return _one_of("cause", {cause.value for cause in Cause}, name, "docs/errors.md lists them")
+
+
+def _wait(name: str) -> str:
+    waits = {wait.value for wait in WaitingFor}
+    return _one_of("wait", waits, name, f"use {', '.join(sorted(waits))}")
+
+
+def _one_of(what: str, known: Collection[str], name: str, otherwise: str) -> str:
     if name.lower() not in known:
         close = did_you_mean(known, name)
-        fix = f"did you mean {close}?" if close else "docs/errors.md lists them"
-        raise argparse.ArgumentTypeError(f"{name!r} is no cause; {fix}")
+        fix = f"did you mean {close}?" if close else otherwise
+        raise argparse.ArgumentTypeError(f"{name!r} is no {what}; {fix}")
     return name.lower()
 
 

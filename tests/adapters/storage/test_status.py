@@ -208,6 +208,9 @@ def test_json_has_every_column_of_the_row(status: Status) -> None:
         (["--resource-group", "shop-prod"], {"web-01", "db-01"}),
         (["--subscription", WAITING.subscription.upper()], {"web-01"}),
         (["--vm", "WEB-02"], {"web-02"}),
+        (["--begins", "WEB"], {"web-01", "web-02"}),
+        (["--waiting-for", "vm-running"], {"web-01"}),
+        (["--text", "Exit code 51"], {"web-02"}),
         (["--extension", "oms-agent-linux", "--limit", "10"], {"web-01", "web-02", "db-01"}),
         (["--since", "2026-11-20T09:15", "--sort", "name"], {"web-02", "db-01"}),
         (["--since", "2026-11-20T09:00+00:00"], {"web-01", "web-02", "db-01"}),
@@ -386,6 +389,8 @@ def test_a_document_and_csv_of_the_rows(status: Status) -> None:
 def test_rows_are_sorted_and_limited(status: Status) -> None:
     assert [row["VmName"] for row in objects(status("--json", "--sort", "name")[1])] == ["db-01", "web-01", "web-02"]
     assert [row["VmName"] for row in objects(status("--json", "--sort", "name", "--limit", "1")[1])] == ["db-01"]
+    assert status("--totals", "--text", "exit code 51")[:2] == (0, "1 row: 1 Failed\n")
+    assert len(objects(status("--json", "--history", "--vm", "web-02", "--text", "still not running")[1])) == 1
     assert status("--totals", "--policy", "none")[:2] == (1, "nothing in the table matches\n")
 
 
@@ -396,6 +401,7 @@ def test_rows_are_sorted_and_limited(status: Status) -> None:
         (["--watch", "2", "-o", "json"], "--watch draws a table on a terminal"),
         (["--attention", "--totals"], "--attention is given with --history or --totals (--attention); remove"),
         (["--exact"], "--exact is given without --totals (--exact); add --totals"),
+        (["--vm", "web", "--begins", "w"], "a VM and --begins are given (--begins); remove one of them"),
         (["--history", "--vm", "x", "--sort", "name"], "--sort is given with --history or --totals (--sort); remove"),
     ],
 )
