@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -154,6 +156,36 @@ def test_a_signal_ends_everything(number: signal.Signals, code: int, when: str, 
         assert process.wait(20) == code
     wait_for(lambda: demo.processes() == [], 20 if number is signal.SIGKILL else 0.1)
     assert "Traceback" not in errors.read_text()
+
+
+@needs_proc
+def test_a_demo_that_is_kept_says_one_thing_on_its_page_and_in_its_table(tmp_path: Path) -> None:
+    errors = tmp_path / "errors.txt"
+    demo = Demo(("--vms", "1", "--json", "--keep"))
+    with demo.start(errors) as process:
+        try:
+            wait_for(lambda: "the page" in errors.read_text(), 90)
+            said = errors.read_text()
+            page = re.search(r"the page +(\S+)", said)
+            settings = re.search(r"onboard status --settings (\S+)", said)
+            assert page
+            assert settings
+            with urlopen(f"{page[1]}/overview.json") as answer:
+                shown = json.load(answer)
+            totals = json.loads(onboard("--totals", "-o", "json", "--settings", settings[1]))["outcomes"]
+            rows = json.loads(onboard("-o", "json", "--settings", settings[1]))
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=20)
+    assert totals == shown["outcomes"] == Counter(row["Outcome"] for row in rows)
+    trend = shown["trend"][-1]
+    assert (trend["onboarded"], trend["inScope"]) == (shown["total"]["onboarded"], shown["total"]["inScope"])
+
+
+def onboard(*arguments: str) -> str:
+    """What `onboard status` prints."""
+    command = [sys.executable, "-m", "onboarding", "status", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 @needs_proc

@@ -143,6 +143,24 @@ def test_the_filters_narrow_the_list_and_stand_in_the_address(
         assert links.all_inner_texts() == ["broken"]
 
 
+def test_the_machines_of_an_image_have_room_for_their_names(browser: Any, site: tuple[str, World]) -> None:
+    with window(browser) as page:
+        page.goto(f"{site[0]}/images")
+        assert page.get_by_role("cell", name="odd0").bounding_box()["width"] > 200
+        line = page.locator(".line").evaluate("each => getComputedStyle(each).whiteSpace + each.innerText")
+        assert line.startswith("pre-wrap  - {match")  # with its indentation, as it is copied
+
+
+def test_the_filters_show_what_the_address_says(browser: Any, site: tuple[str, World]) -> None:
+    with window(browser) as page:
+        page.goto(f"{site[0]}/machines?policy=retired&extension=oms-agent-linux&outcome=Failed")
+        assert page.get_by_label("Policy", exact=True).input_value() == "retired"
+        assert page.get_by_label("Extension", exact=True).input_value() == "oms-agent-linux"
+        page.get_by_label("Policy", exact=True).select_option("")
+        page.get_by_role("button", name="Show").click()
+        page.wait_for_url("**/machines?*extension=oms-agent-linux*")
+
+
 def test_a_decision_is_explained_in_place(browser: Any, site: tuple[str, World]) -> None:
     with window(browser) as page:
         page.goto(f"{site[0]}/machine?id={BROKEN}")
