@@ -1,8 +1,8 @@
 """Turns the raw JSON of one event into a notification, or into `Ignored` with the reason.
 
 Both schemas are read (Event Grid and CloudEvents 1.0). Every field may be missing or of any type; nothing here raises,
-does I/O or keeps `claims`, which hold personal data. The operation's name decides: a tag write has the VM as its
-subject too.
+does I/O or keeps `claims`, which hold personal data; of whoever caused an event only the kind is kept. The operation's
+name decides: a tag write has the VM as its subject too.
 
 Whoever has the function's key can send any event. An event whose topic names another subscription than its VM's is
 ignored; a topic without a subscription (a management group's, a custom one) proves nothing. A time in the future is
@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from copy import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
@@ -33,6 +34,8 @@ class EventRef(Struct, frozen=True):
     """When the event happened, or when the message was due (UTC)."""
     correlation_id: str = ""
     """ARM's correlation id; empty: the event has none."""
+    caller: str = ""
+    """What kind of caller wrote or deleted the extension, for people; empty: unknown, or no event of an extension."""
 
 
 class VmWritten(Struct, frozen=True):
@@ -110,6 +113,8 @@ _ASSOCIATION_DELETED = "microsoft.insights/datacollectionruleassociations/delete
 _POLICY_EVENTS = ("microsoft.policyinsights.policystatecreated", "microsoft.policyinsights.policystatechanged")
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _TOPIC = re.compile(r"/subscriptions/([^/]+)(?:/.*)?", re.IGNORECASE | re.DOTALL)
+# A role may be assigned to a group; then its member is unknown.
+_CALLERS = {"user": "a person", "serviceprincipal": "an application, such as a pipeline or Azure Policy"}
 _LONGEST_ID = 2048  # characters
 _CLOCKS_DIFFER = timedelta(minutes=5)
 # The earliest time that the table can store.
@@ -158,9 +163,9 @@ def _resource(kind: str, raw: Mapping[str, Any], data: Mapping[str, Any], receiv
             "microsoft.compute/virtualmachines/extensions/write",
             ExtensionId(),
         ):
-            return ExtensionWritten(target, trigger, succeeded=kind == "writesuccess")
+            return ExtensionWritten(target, _with_caller(trigger, data), succeeded=kind == "writesuccess")
         case ("deletesuccess", "microsoft.compute/virtualmachines/extensions/delete", ExtensionId()):
-            return ExtensionDeleted(target, trigger)
+            return ExtensionDeleted(target, _with_caller(trigger, data))
         case ("deletesuccess", "microsoft.insights/datacollectionruleassociations/delete", VmId()):
             return AssociationDeleted(target, trigger)
         case (_, _, None) if operation.startswith((f"{_VM}/", f"{_EXTENSION}/", _ASSOCIATION_DELETED)):
@@ -241,6 +246,14 @@ def _from_another_subscription(raw: Mapping[str, Any], target: VmId | ExtensionI
 def _trigger(raw: Mapping[str, Any], data: Mapping[str, Any], time: datetime) -> EventRef:
     identity = _text(raw.get("id")) or hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:32]
     return EventRef(_key_safe(identity), time, _text(data.get("correlationId"))[:128])
+
+
+def _with_caller(trigger: EventRef, data: Mapping[str, Any]) -> EventRef:
+    """The event with the kind of its caller, by the role assignment that allowed the operation."""
+    authorized = data.get("authorization")
+    evidence = authorized.get("evidence") if isinstance(authorized, Mapping) else None
+    kind = _text(evidence.get("principalType")).lower() if isinstance(evidence, Mapping) else ""
+    return replace(trigger, caller=_CALLERS.get(kind, ""))
 
 
 def _key_safe(identity: str) -> str:

@@ -122,7 +122,8 @@ class Decider:
             self._rules, facts, assignment, retry, work.request_for(assignment.policy), work.definition, existing
         )
         swept = work.requested_because == Reason.OUTDATED or work.request is not None
-        return PolicyTarget(work, replace(context, swept=swept), settings)
+        caller = work.trigger.caller if extension in (work.reopens or ()) else ""
+        return PolicyTarget(work, replace(context, swept=swept, caller=caller), settings)
 
     async def close_after_read(self, work: Reconciliation, policies: PolicySet) -> None:
         """Close the breakers that machines of an unknown operating system wait for: only a failed read opens one, and

@@ -177,6 +177,8 @@ def _print_results(results: list[RequestResult], form: Form) -> None:
     for result in results:
         if result.problem:
             print(f"{result.vm.name}: {printable(mask(result.problem))}", file=sys.stderr)
+        elif not result.rows:
+            print(f"{result.vm.name}: there is nothing to remove", file=sys.stderr)
     if UNDER_WAY in {result.code for result in results}:
         print("Some are not finished: the function app continues. Run this again to follow them.", file=sys.stderr)
 

@@ -164,6 +164,7 @@ class DecisionContext(Struct, frozen=True):
     needed: tuple[CatalogueEntry, ...] = ()  # the extensions that have to be there first
     existing: ExistingMachine | None = None  # why the policy only audits this machine; None if it may act on it
     protected_digest: str = ""  # the keyed digest of the protected settings that would be sent; empty without a key
+    caller: str = ""  # the kind of whoever wrote or deleted the extension, by the event of it; empty if unknown
     swept: bool = False  # the sweep or a person asked for this pass, so that an update of a final row may begin
 
     @property

@@ -189,7 +189,9 @@ def contested(s: DecisionContext) -> Decision | None:
     if len(undone(last, s.now)) + undoing(s) < _MOST_UNDONE:
         return None
     what = "somebody installed it again after our removal" if s.removes else "somebody undid our install"
-    reason = f"{what} {_MOST_UNDONE} times in 7 days, most recently before {s.now:%Y-%m-%d %H:%M} UTC"
+    # An event of a write may be that of our own install, which somebody has overwritten since.
+    by = f"by {s.caller}, " if s.caller and (s.removes or s.extension is None) else ""
+    reason = f"{what} {_MOST_UNDONE} times in 7 days, most recently {by}before {s.now:%Y-%m-%d %H:%M} UTC"
     return failed(s, Cause.CONTESTED, reason)
 
 

@@ -3,13 +3,22 @@ VM that cannot be read gets a row with a scheduled check."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from onboarding.application.notifications import EventRef, ExtensionWritten, PolicyStateChanged, VmWritten
+from onboarding.application.notifications import (
+    EventRef,
+    ExtensionWritten,
+    Notification,
+    PolicyStateChanged,
+    VmWritten,
+    parse,
+)
 from onboarding.application.ports import ReconcileRequest, ScheduledCheck
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
@@ -361,6 +370,64 @@ async def test_a_request_in_flight_ends_where_its_policy_no_longer_selects_the_v
     assert world.row(vm).outcome is Outcome.REQUESTED
     await world.installed(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
+
+
+def extension_event(world: World, vm: VmId, verb: str, principal: object) -> Notification:
+    """What Event Grid delivers of an extension that such a principal wrote or deleted."""
+    name = f"Microsoft.Compute/virtualMachines/extensions/{verb}"
+    raw = {
+        "id": f"{verb}-{world.now:%d%H%M}",
+        "subject": f"{vm}/extensions/OMSExtension",
+        "eventType": f"Microsoft.Resources.Resource{verb.title()}Success",
+        "eventTime": (world.now + timedelta(seconds=1)).isoformat(),
+        "data": {
+            "operationName": name,
+            "authorization": {"action": name, "evidence": {"principalType": principal, "principalId": "0bject-1d"}},
+            "claims": {"name": "Jane Doe"},
+        },
+    }
+    return parse(json.dumps(raw), world.now)
+
+
+CALLERS = [
+    ("User", ", most recently by a person, before 2026"),
+    ("ServicePrincipal", ", most recently by an application, such as a pipeline or Azure Policy, before 2026"),
+    ("Group", ", most recently before 2026"),
+    (None, ", most recently before 2026"),
+    (["User"], ", most recently before 2026"),
+]
+
+
+@pytest.mark.parametrize(("principal", "says"), CALLERS, ids=str)
+async def test_a_conflict_of_owners_names_the_kind_of_the_other_one_and_no_person(principal: object, says: str) -> None:
+    world = World()
+    vm = world.add()
+    await world.created(vm)
+    for _ in range(3):
+        await world.installed(vm)
+        world.now += timedelta(days=1)
+        world.arm.machines[vm.key]["resources"] = []
+        await world.dispatcher.handle(extension_event(world, vm, "delete", principal))
+    row = world.row(vm)
+    assert row.cause == "contested"
+    assert says in row.reason
+    assert not re.search("Jane|0bject", repr(row))
+
+
+@pytest.mark.parametrize(("principal", "says"), CALLERS, ids=str)
+async def test_so_does_a_conflict_about_what_is_removed(principal: object, says: str) -> None:
+    world = World(policies=[{"name": "retire", "effect": "removeIfExists", "extension": OMS, "existing": "enforce"}])
+    vm = world.add()
+    for _ in range(4):
+        world.arm.set_extension(vm, extension())
+        await world.dispatcher.handle(extension_event(world, vm, "write", principal))
+        if OMS not in await world.requests.rows(vm):
+            await world.updated(vm)
+        if world.row(vm).outcome is not Outcome.FAILED:
+            await world.removed(vm)
+        world.now += timedelta(days=1)
+    assert says in world.row(vm).reason
+    assert "installed it again" in world.row(vm).reason
 
 
 async def test_a_conflict_of_owners_ends_after_the_third_undoing_within_a_week() -> None:

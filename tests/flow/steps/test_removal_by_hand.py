@@ -294,7 +294,8 @@ async def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert await run(world, vm, "--yes") == 0
     assert "Removed" in capsys.readouterr().out
     without = world.add("web02")
-    assert await run(world, without, "--yes") == 0, "there is nothing to remove"
+    assert await run(world, without, "--yes") == 0
+    assert "web02: there is nothing to remove" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
