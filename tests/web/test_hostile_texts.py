@@ -33,6 +33,7 @@ PATHS = [
     "",
     "/machines",
     "/machines?attention=1",
+    "/machines?outcome=Failed",
     "/causes",
     "/limits",
     "/events",
