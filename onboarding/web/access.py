@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -81,14 +82,8 @@ def cross_site(headers: Mapping[str, str]) -> Refusal | None:
     site = headers.get("sec-fetch-site")
     if site is not None:
         return None if site.strip().lower() == "same-origin" else refused
-    origin = headers.get("origin", "")
-    try:
-        parts = urlsplit(origin)
-        same = parts.scheme in ("https", "http") and parts.netloc != "" and not (parts.path or parts.query)
-    except ValueError:
-        same = False
-        parts = urlsplit("")
-    return None if same and parts.netloc.lower() == headers.get("host", "").strip().lower() else refused
+    origin, host = headers.get("origin", "").lower(), headers.get("host", "").strip().lower()
+    return None if host and origin in (f"https://{host}", f"http://{host}") else refused
 
 
 def _signed_in(header: str) -> Person | Refusal:
@@ -96,17 +91,26 @@ def _signed_in(header: str) -> Person | Refusal:
     principal = _decoded(header)
     if principal is None or principal.get("auth_typ") != "aad":
         return refused
-    claims = [each for each in principal.get("claims") or [] if isinstance(each, dict)]
+    claims = [(str(each.get("typ")), str(each.get("val"))) for each in principal["claims"] if isinstance(each, dict)]
     role_claims = {*_ROLE_CLAIMS, str(principal.get("role_typ") or "roles")}
-    roles = frozenset(str(each.get("val")) for each in claims if each.get("typ") in role_claims)
-    ids = [str(each.get("val")) for each in claims if each.get("typ") in _OBJECT_ID_CLAIMS]
-    if not ids:
+    roles = frozenset(value for kind, value in claims if kind in role_claims)
+    object_id = _object_id([value for kind, value in claims if kind in _OBJECT_ID_CLAIMS])
+    if not object_id:
         return refused
-    person = Person(ids[0].lower(), roles & {READER, OPERATOR})
+    person = Person(object_id, roles & {READER, OPERATOR})
     if person.may_read:
         return person
     fix = f"ask for the app role {READER}, or {OPERATOR} to change something, in the enterprise application"
     return Refusal(403, f"your account has neither of the app roles {READER} and {OPERATOR}", fix)
+
+
+def _object_id(claimed: Sequence[str]) -> str:
+    """The one id that the claims name; empty: they name none, or more than one. It is written down for every action."""
+    try:
+        ids = {str(UUID(each)) for each in claimed}
+    except ValueError:
+        return ""
+    return ids.pop() if len(ids) == 1 else ""
 
 
 def _decoded(header: str) -> dict[str, Any] | None:

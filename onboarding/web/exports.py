@@ -10,7 +10,8 @@ from typing import Any
 
 from onboarding.web.answers import Answer
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet compute a cell
+# What makes a spreadsheet compute a cell; the wide forms do where it is set to Chinese, Japanese or Korean.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], name: str) -> Answer:

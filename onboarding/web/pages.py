@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from msgspec import Struct
 
@@ -29,7 +29,9 @@ from onboarding.web.site import BadQuery, NotFound, Query, Site
 from onboarding.web.view_list import VIEWS, View
 from onboarding.web.views.row_record import COLUMNS
 
-_ADDRESS = re.compile(r"(?P<base>.*?/ui)(?:/(?P<name>.*?))?/?", re.IGNORECASE)
+# The base begins every link: one that began with two slashes would lead to another host.
+_ADDRESS = re.compile(r"(?P<base>(?:/[\w.-]+)*?/ui)(?:/(?P<name>.*?))?/?", re.IGNORECASE | re.ASCII)
+_HOST = re.compile(r"^[a-z]+://[^/?]*", re.IGNORECASE)
 _ONE_YEAR = "public, max-age=31536000, immutable"
 _LARGEST_FORM = 100_000  # bytes
 _FORM = "application/x-www-form-urlencoded"
@@ -82,8 +84,9 @@ async def answer(
     request: Request, application: Callable[[], Application], environment: Mapping[str, str], now: datetime
 ) -> Answer:
     """The answer to any request below `/api/ui`. `application` may raise StorageError; everything else is answered."""
-    parts = urlsplit(request.url)
-    found = _ADDRESS.fullmatch(parts.path)
+    # The host of the URL is what the request says, and may be none: nothing here needs it.
+    path, _, query = _HOST.sub("", request.url).partition("?")
+    found = _ADDRESS.fullmatch(path)
     base, name = (found["base"], unquote(found["name"] or "")) if found else ("/api/ui", "")
     if name.startswith("static/"):
         return _static(name.removeprefix("static/"), request)
@@ -94,7 +97,7 @@ async def answer(
     try:
         if request.method == "POST":
             return await _act(request, name, page, application)
-        return await _view(Site(application(), now, Query.read(parts.query)), name, page)
+        return await _view(Site(application(), now, Query.read(query)), name, page)
     except BadQuery as error:
         return page.problem(400, "That cannot be read", mask(cut(str(error))))
     except NotFound as error:

@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onboarding.web.access import OPERATOR, READER, Person, Refusal, cross_site, who
-from tests.web.page_world import LAPTOP, PERSON
+from tests.web.page_world import LAPTOP, OTHER, PERSON
 
 AZURE = {"WEBSITE_INSTANCE_ID": "instance", "WEBSITE_AUTH_ENABLED": "True"}
 OID = "http://schemas.microsoft.com/identity/claims/objectidentifier"
 ROLE = "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"
+
+
+_OPERATES = {"typ": "roles", "val": OPERATOR}
 
 
 def principal(*roles: str, oid: str = OID, role: str = "roles", **changes: Any) -> dict[str, str]:
@@ -70,6 +73,11 @@ def test_a_forged_principal_counts_for_nothing_while_authentication_is_off(auth:
         principal(OPERATOR, auth_typ="github"),
         principal(OPERATOR, claims=[{"typ": "roles", "val": OPERATOR}]),
         principal(OPERATOR, claims=["roles", None, 7]),
+        principal(OPERATOR, claims=[{"typ": ["oid"], "val": PERSON}, {"typ": {}, "val": []}]),
+        principal(OPERATOR, claims=[_OPERATES, {"typ": "oid", "val": ""}]),
+        principal(OPERATOR, claims=[_OPERATES, {"typ": "oid"}]),
+        principal(OPERATOR, claims=[_OPERATES, {"typ": "oid", "val": "<script>"}]),
+        principal(OPERATOR, claims=[_OPERATES, {"typ": "oid", "val": PERSON}, {"typ": OID, "val": OTHER}]),
     ],
 )
 def test_what_names_nobody_has_to_sign_in(headers: dict[str, str]) -> None:
@@ -162,6 +170,11 @@ def test_a_form_of_the_page_itself_passes(headers: dict[str, str]) -> None:
         {"origin": "https://app.example/path"},
         {"origin": "app.example"},
         {"origin": "https://["},
+        {"origin": "https://app.example#part"},
+        {"origin": "https://app.example?"},
+        {"origin": "https:\t//app.example"},
+        {"origin": "https://app.example, https://evil.example"},
+        {"origin": "https://", "host": ""},
         {"referer": "https://app.example/api/ui"},
     ],
 )

@@ -21,16 +21,19 @@ from onboarding.domain.reconcile.change import Answer, Change
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.resource_id import VmId
 from onboarding.web.exports import as_csv
+from onboarding.web.pages import Request, answer
 from onboarding.web.rendering import prose
 from tests.flow.world import SUBSCRIPTION, World, vm_body, vm_id
-from tests.web.page_world import BREAKER, OTHER, full_world, get, page_world, put
+from tests.web.page_world import BREAKER, LAPTOP, OTHER, full_world, get, page_world, put
 
 EVIL = """"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}</title></textarea>`<b>`\u202e"""
+FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 MACHINES = [VmId(SUBSCRIPTION, "rg-(1).x", name) for name in ("vm1", "vm2", "vm3")]
 PATHS = [
     "",
     "/machines",
     "/machines?attention=1",
+    "/machines?outcome=Failed",
     "/causes",
     "/limits",
     "/events",
@@ -136,20 +139,43 @@ async def test_texts_of_others_add_no_markup(path: str, plain: dict[str, set[str
     assert all(re.match(r"(/api/ui|/\.auth/|#|data:image/svg\+xml,%3Csvg)", each) for each in hrefs)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost//evil.example/ui",
+        "http://localhost//evil.example/api/ui/nothing",
+        "http://localhost/\\evil.example/ui",
+        "http://localhost/%5Cevil.example/ui",
+        "http://[/api/ui",
+        "http://[/api/ui/machines?subscription=[",
+        "http://evil.example:port/api/ui",
+        "//evil.example/ui",
+        "",
+    ],
+)
+async def test_no_address_makes_links_to_another_host(url: str) -> None:
+    world = page_world()
+    sent = Request("GET", url, {"host": "app.example"})
+    for environment in (LAPTOP, {"WEBSITE_INSTANCE_ID": "instance", "WEBSITE_AUTH_ENABLED": "true"}):
+        page = (await answer(sent, lambda: world.application, environment, world.now)).body.decode()
+        assert 'href="/api/ui' in page
+        assert "evil.example" not in page
+
+
 async def test_a_spreadsheet_computes_nothing_of_an_export() -> None:
     world = page_world()
-    for number, text in enumerate(("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1")):
+    for number, text in enumerate(("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1")):
         await put(world, VmId(OTHER, "rg", f"vm{number}"), Outcome.FAILED, reason=text, advice=text)
     table = (await get(world, "/machines.csv")).body.decode()
     cells = [cell for row in csv.reader(io.StringIO(table)) for cell in row]
-    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert not [cell for cell in cells if cell.startswith(FORMULA)]
 
 
 @given(st.lists(st.text(), min_size=1, max_size=4))
 def test_no_cell_begins_a_formula(cells: list[str]) -> None:
     table = as_csv(["a", "b", "c", "d"], [dict(zip("abcd", cells, strict=False))], "x").body.decode()
     _, row = csv.reader(io.StringIO(table, newline=""))
-    assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert not [cell for cell in row if cell.startswith(FORMULA)]
     assert [cell.removeprefix("'") for cell in row[: len(cells)]] == [cell.removeprefix("'") for cell in cells]
 
 

@@ -8,6 +8,7 @@ import json
 import re
 from datetime import timedelta
 from html import unescape
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -279,6 +280,56 @@ async def test_a_machine_that_arm_does_not_show_is_explained_by_its_answer(world
     data = await data_of(world, "machine", id=str(vm_id("broken")), explain="1")
     assert data["decision"]["targets"] == []
     assert "ResourceNotFound" in data["decision"]["problem"]
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"outcome": ["Requested", "Waiting"], "policy": ["linux-monitoring"]},
+        {"policy": ["not-there-any-more"], "cause": ["of-another-version"], "attention": ["1"]},
+        {"extension": ["azure-monitor-agent-linux", "oms-agent-linux"]},
+        {"subscription": [OTHER], "group": ["data-rg"], "name": ["sealed"], "text": ["owner"]},
+    ],
+)
+async def test_the_form_sends_the_filters_of_its_address_again(world: World, filters: dict[str, list[str]]) -> None:
+    form = _Form((await get(world, f"/machines?{urlencode(filters, doseq=True)}")).body.decode())
+    assert {name: sorted(values) for name, values in form.sent().items()} == filters
+
+
+class _Form(HTMLParser):
+    """The form of the filters, and what a browser sends of it as it is."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self._values: list[tuple[str, str]] = []
+        self._select, self._option, self._multiple = "", False, False
+        self._chosen: list[str] = []
+        self.feed(page[page.index('<form class="filters') : page.index("</form>")])
+
+    def sent(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name, value in self._values:
+            if value:
+                found.setdefault(name, []).append(value)
+        return found
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "input" and (given.get("type") != "checkbox" or "checked" in given):
+            self._values.append((given["name"] or "", given.get("value") or ""))
+        if tag == "select":
+            self._select, self._multiple, self._chosen = given["name"] or "", "multiple" in given, []
+        self._option = tag == "option" and "selected" in given
+
+    def handle_data(self, data: str) -> None:
+        if self._option:
+            self._chosen.append(data)
+            self._option = False
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "select":  # of a list that takes one, the last counts
+            chosen = self._chosen if self._multiple else self._chosen[-1:]
+            self._values += [(self._select, value) for value in chosen]
 
 
 async def test_causes_are_grouped_the_largest_first(world: World) -> None:

@@ -7,10 +7,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from bench.__main__ import SECTIONS
 from bench.charts import Chart
 from bench.report import Figure, Grid, RunInfo, Section, merged, page, verdict, write
 
 PAGE = "# Title\n\n<!-- begin: line -->\nold\n<!-- end: line -->\n\ntail\n<!-- begin: burst -->\n<!-- end: burst -->\n"
+ROOT = Path(__file__).parents[3]
 OCCASION = RunInfo("2026-01-02", "a machine", "full")
 RATIO = Figure("line.ratio", 0.49, "the floor", at_least=0.5)
 
@@ -76,3 +78,9 @@ def test_results_page_and_charts_are_written(tmp_path: Path) -> None:
     assert ElementTree.fromstring(svg).tag.endswith("svg")
     assert b"<script" not in svg
     assert chart.svg() == svg
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_each_section_has_its_place_in_the_docs(name: str) -> None:
+    written = page((ROOT / "docs" / "performance.md").read_text(), Section(name, [Figure("a.figure", 1, "")]), OCCASION)
+    assert "`a.figure`" in written
