@@ -193,7 +193,7 @@ def _unread_columns(policy: Policy, last: Row, decision: Wait | Stop) -> dict[st
     known: dict[str, Any] = {
         "attempt": last.attempt if last.was_removed else _attempts(last, decision),
         "undone_at": f"{last.undone_at} {contest.isoformat()}".strip() if contest else last.undone_at,
-        "was": opened if last.outcome.final else last.was,
+        "was": opened or ("" if last.outcome.final and last.outcome is not Outcome.FAILED else last.was),
         "satisfied_since": last.satisfied_since if last.policy == policy.name else None,
     }
     begun = not last.outcome.final and last.step == StepKind.REMOVAL and not policy.removes
@@ -452,7 +452,10 @@ def _was(context: DecisionContext, decision: Satisfied | Wait | Stop) -> str:
         return last.outcome.value
     if isinstance(decision, Wait) and decision.waiting_for in _HELD_CHANGES:
         return outcome_before(context)
-    goes_on = isinstance(decision, Wait) or (isinstance(decision, Stop) and decision.outcome is Outcome.FAILED)
+    fails = isinstance(decision, Stop) and decision.outcome is Outcome.FAILED
+    if fails and last is not None and last.outcome is Outcome.INSTALLED and not context.removes:
+        return last.outcome.value
+    goes_on = isinstance(decision, Wait) or fails
     return last.was if goes_on and last is not None and not last.was_removed else ""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.machine.machine_identity import read_identity
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.reconcile.steps.identity_step import Fit, IdentityNeed, misnamed, plan_identity
@@ -134,6 +135,33 @@ async def test_the_third_time_within_a_week_a_person_decides() -> None:
             world.now += timedelta(hours=1)
     row = row_of(world, vm)
     assert (row.outcome, row.cause) == (Outcome.FAILED, "contested")
+
+
+@pytest.mark.parametrize(
+    ("given", "outcome"),
+    [(_users(FOREIGN, OTHER), (Outcome.FAILED, "contested")), (_users(OTHER), (Outcome.INSTALLED, ""))],
+    ids=["the agent still finds none", "somebody gave it the one that it finds"],
+)
+async def test_an_agent_of_ours_stays_ours_while_a_read_fails_in_a_war(
+    given: dict[str, Any], outcome: tuple[Outcome, str]
+) -> None:
+    world = world_of()
+    vm = await onboarded(world, _users(OTHER))
+    for number in range(3):
+        world.arm.machines[vm.key]["identity"] = deepcopy(_users(FOREIGN, OTHER) if number % 2 == 0 else _users(OTHER))
+        await world.updated(vm)
+        if number < 2:
+            await world.finish_install(vm, AMA)
+            world.now += timedelta(hours=1)
+    assert row_of(world, vm).cause == "contested"
+    world.arm.machines[vm.key]["identity"] = deepcopy(given)
+    for _ in range(2):
+        world.arm.read_errors = [Evidence(http_status=429, code="TooManyRequests")]
+        await world.updated(vm)
+        assert row_of(world, vm).outcome is Outcome.WAITING
+        world.now += timedelta(minutes=1)
+    await world.run_latest_check()
+    assert (row_of(world, vm).outcome, row_of(world, vm).cause) == outcome
 
 
 def test_only_ids_of_identities_count_wherever_they_are() -> None:
