@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -356,14 +357,15 @@ def test_published_events(sample: dict[str, Any]) -> None:
         assert isinstance(said, Ignored)
 
 
+BY_A_PERSON = replace(TRIGGER, caller="a person")  # their `principalType` is `User`
 DERIVED = {
-    "extension_done": ExtensionWritten(EXTENSION_ID, TRIGGER, succeeded=True),
-    "extension_failed": ExtensionWritten(EXTENSION_ID, TRIGGER, succeeded=False),
+    "extension_done": ExtensionWritten(EXTENSION_ID, BY_A_PERSON, succeeded=True),
+    "extension_failed": ExtensionWritten(EXTENSION_ID, BY_A_PERSON, succeeded=False),
     "vm_created": VmWritten(ID, TRIGGER, created=True),
     "vm_updated": VmWritten(ID, TRIGGER, created=False),
     "vm_deleted": VmDeleted(ID, TRIGGER),
     # Labelled `ignore`; here a removed extension is one that policy may still want.
-    "oms_extension_delete": ExtensionDeleted(EXTENSION_ID, TRIGGER),
+    "oms_extension_delete": ExtensionDeleted(EXTENSION_ID, BY_A_PERSON),
 }
 
 
