@@ -31,6 +31,7 @@ PATHS = [
     "",
     "/machines",
     "/machines?attention=1",
+    "/machines?policy=retired",
     "/causes",
     "/limits",
     "/events",
