@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from onboarding.application.ports import (
     Arm,
     Inventory,
     LedgerReader,
+    LetterCount,
     PauseStore,
     Poison,
     PolicyStore,
@@ -292,8 +293,21 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
         policy_states=TablePolicyStates(table),
         caller=lambda: object_id(identity, settings.cloud.arm_scope),
         heartbeats=HeartbeatAdapter(logs),
+        dead_letters=partial(_count_dead_letters, storage, identity, connections),
     )
     return ports, (table.requests, queue.requests)
+
+
+async def _count_dead_letters(
+    storage: Storage, identity: AsyncTokenCredential, connections: Connections
+) -> LetterCount | str:
+    # Imported here: only people ask for it.
+    from onboarding.azure.storage.dead_letters import count_dead_letters
+    from onboarding.azure.storage.storage_clients import dead_letters
+
+    if storage.connection_string is None and not storage.blob_endpoint:
+        return "the settings name no blob service: name the account (<setting>__accountName, or __blobServiceUri too)"
+    return await count_dead_letters(dead_letters(storage, identity, connections))
 
 
 @asynccontextmanager

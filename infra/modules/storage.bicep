@@ -18,6 +18,7 @@ param eventsPrincipalId string
 var closed = profile == 'private'
 var storageBlobDataOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
 var storageBlobDataContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
+var storageBlobDataReader = '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1'
 var storageQueueDataContributor = '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
 var storageTableDataContributor = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
 
@@ -167,14 +168,16 @@ resource appKeys 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Where events come by the queue, the app itself stores those that could not be handled for a day.
-resource appDeadLetters 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (closed) {
-  name: guid(deadLetters.id, appPrincipalId, storageBlobDataContributor)
+// The app counts the dead letters. Where events come by the queue, it also stores those that failed for a day.
+var deadLettersRole = closed ? storageBlobDataContributor : storageBlobDataReader
+
+resource appDeadLetters 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(deadLetters.id, appPrincipalId, deadLettersRole)
   scope: deadLetters
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', storageBlobDataContributor)
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', deadLettersRole)
   }
 }
 

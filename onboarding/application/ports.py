@@ -530,6 +530,16 @@ class Poison(Protocol):
         message that cannot be decoded stays. Raises StorageError, and what `settled` raises."""
 
 
+class LetterCount(Struct, frozen=True):
+    """Files of events that Event Grid could not deliver, or that the app gave up after a day."""
+
+    files: int
+    more: bool
+    """Whether there are others, which were not read."""
+    newest: datetime | None
+    """When the newest of those that were read was written (UTC); None: no file was read."""
+
+
 class OutcomePublisher(Protocol):
     async def publish(self, row: Row) -> bool:
         """Send the outcome event of a final row; returns whether the topic accepted it. Never raises: an unpublished
@@ -573,3 +583,5 @@ class Ports(Struct, frozen=True):
     """The object id of whoever calls ARM, empty if unknown; None: unknown."""
     heartbeats: Heartbeats | None = None
     """What agents sent to Log Analytics; None: policies that ask for heartbeats wait."""
+    dead_letters: Callable[[], Awaitable[LetterCount | str]] | None = None
+    """Counts dead letters, or says why they cannot be counted; raises StorageError. None: nobody asks."""

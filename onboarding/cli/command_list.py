@@ -83,6 +83,11 @@ COMMANDS: Mapping[str, CommandHelp] = {
         "list the exit codes of an extension and what they mean",
         ("onboard errors", "onboard errors 51", "onboard errors -o csv > codes.csv"),
     ),
+    "events": CommandHelp(
+        "operations.events",
+        "show whether events arrive: the last ones, lost ones, failed messages, dead letters",
+        ("onboard events", "onboard events -o json"),
+    ),
     "extension": CommandHelp(
         "catalog",
         "list, make, validate, try and show catalogue entries",

@@ -36,7 +36,7 @@ VIEWS: Mapping[str, View] = {
         View("machine", "Machine", "machine", "onboard status", in_menu=False),
         View("causes", "Causes", "causes", "onboard status --attention"),
         View("limits", "Pauses and limits", "limits", "onboard pause --list"),
-        View("events", "Events", "events", "onboard sweep --dry-run"),
+        View("events", "Events", "events", "onboard events"),
         View("images", "Unknown images", "images", "onboard status --outcome Undetermined"),
         View("policies", "Policies", "policies", "onboard policy validate"),
         View("migration", "Migration", "migration", "onboard migration"),

@@ -29,6 +29,7 @@ from onboarding.application.ports import (
     ArmAnswer,
     FoundAssociation,
     Heartbeats,
+    LetterCount,
     MachineRows,
     Message,
     Ports,
@@ -1036,6 +1037,7 @@ class World:
     policy_states: PolicyStatesInMemory = field(default_factory=PolicyStatesInMemory)
     heartbeats: Heartbeats | None = field(default_factory=HeartbeatsInMemory)
     budget: Budget = field(default_factory=Budget)
+    dead_letters: LetterCount | str = "there is no container of dead letters"
     person: str = ""  # the object id of whoever types the commands
     events: int = 0  # so many were made
 
@@ -1060,6 +1062,7 @@ class World:
             policy_states=self.policy_states,
             caller=self._caller,
             heartbeats=self.heartbeats,
+            dead_letters=self._count_dead_letters,
         )
         self.arm.clock = self.poison.clock = lambda: self.now
         worker = Application(ports, rules, self.budget)
@@ -1069,6 +1072,9 @@ class World:
         self.requests = person.requests
         self.application = person
         self.enforcements = {policy.name: person.enforcement(policy) for policy in self.parsed}
+
+    async def _count_dead_letters(self) -> LetterCount | str:
+        return self.dead_letters
 
     async def _caller(self) -> str:
         return self.person

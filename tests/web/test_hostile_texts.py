@@ -34,6 +34,7 @@ PATHS = [
     "/machines",
     "/machines?attention=1",
     "/machines?outcome=Failed",
+    "/machines?policy=retired",
     "/causes",
     "/limits",
     "/events",

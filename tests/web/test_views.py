@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from onboarding.application.ports import LetterCount
 from onboarding.application.row_queries import RowQuery, matching_totals
 from onboarding.domain.errors import StorageError
 from onboarding.domain.reconcile.row import Outcome
@@ -367,6 +368,19 @@ async def test_events_tell_what_came_and_what_the_sweep_had_to_find(world: World
     assert ours["missed"] == 2  # a row for each extension
     assert ours["lastEvent"] < ours["lastCount"]
     assert (data["poison"], data["sweepUnderWayUntil"]) == (0, "")
+
+
+async def test_dead_letters_are_counted_or_the_page_says_why_not(world: World) -> None:
+    world.dead_letters = LetterCount(3, False, world.now - timedelta(hours=5))
+    found = (await data_of(world, "events"))["deadLetters"]
+    assert found == {"files": 3, "more": False, "newest": "2026-11-20T05:00:00+00:00", "problem": ""}
+    assert "3 files of events that Event Grid could not deliver" in text_of((await get(world, "/events")).body)
+    world.dead_letters = LetterCount(1000, True, world.now)
+    shown = text_of((await get(world, "/events")).body)
+    assert "1,000 or more files" in shown
+    assert "the newest of those read 2026-11-20 10:00" in shown
+    world.dead_letters = "there is no container"
+    assert "Not counted: there is no container" in text_of((await get(world, "/events")).body)
 
 
 async def test_unknown_images_have_the_line_that_would_name_them(world: World) -> None:

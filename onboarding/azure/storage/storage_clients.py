@@ -56,7 +56,14 @@ def event_store(
 ) -> StorageEventStore:
     """The events' queue of that name with the container of undeliverable events, as `onboarding_table`."""
     client = QueueClient(_requests(Service.QUEUE, f"/{queue}", storage, credential, connections))
-    return StorageEventStore(client, _requests(Service.BLOB, f"/{DEAD_LETTERS}", storage, credential, connections))
+    return StorageEventStore(client, dead_letters(storage, credential, connections))
+
+
+def dead_letters(
+    storage: Storage, credential: AsyncTokenCredential | None, connections: Connections | None
+) -> StorageRequests:
+    """Requests to the container of undeliverable events, as `onboarding_table`."""
+    return _requests(Service.BLOB, f"/{DEAD_LETTERS}", storage, credential, connections)
 
 
 def _requests(

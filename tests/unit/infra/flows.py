@@ -10,6 +10,7 @@ from typing import Any
 from tests.unit.infra.deployed import Resource, assignments, of_type, one
 
 BLOB_OWNER = "b7e6dc6d-f1e8-4753-8033-0f276bb0955b"
+BLOB_READER = "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1"
 BLOB_CONTRIBUTOR = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
 QUEUE_CONTRIBUTOR = "974c5e8b-45b9-4653-ba55-5f855dd0fb88"
 QUEUE_SENDER = "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a"
@@ -119,7 +120,9 @@ class Flows:
             yield "the firewall does not trust Azure's services"
 
     def _app_to_storage(self) -> Iterator[str]:
-        for service, role, where in STORAGE:
+        # It counts the dead letters; where events come by a queue, the right to store some includes that.
+        counting = BLOB_CONTRIBUTOR if "EVENTS_QUEUE" in self._settings else BLOB_READER
+        for service, role, where in (*STORAGE, ("blob", counting, "/containers/dead-letters")):
             yield from self._right("id-app", role, where)
             if not self._open(self._storage):
                 yield from self._private(service)

@@ -74,6 +74,8 @@ GROUPS = f"{ENDPOINTS}/privateDnsZoneGroups"
         ("public", without(ASSIGNMENTS, "974c5e8b-45b9"), "app to storage"),
         ("public", without(ASSIGNMENTS, "azure-webjobs-hosts"), "app to storage"),
         ("public", without(ASSIGNMENTS, "azure-webjobs-secrets"), "app to storage"),
+        ("public", without(ASSIGNMENTS, "2a2b9908-6ea1"), "app to storage"),
+        ("restricted", without(ASSIGNMENTS, "2a2b9908-6ea1"), "app to storage"),
         ("public", without(ASSIGNMENTS, "containers/packages"), "package to app"),
         ("public", without(ASSIGNMENTS, "containers/dead-letters"), "undeliverable events to storage"),
         ("public", without(ASSIGNMENTS, "3913510d-42f4"), "app to services"),

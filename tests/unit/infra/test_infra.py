@@ -29,6 +29,7 @@ from tests.unit.infra.deployed import (
 from tests.unit.infra.flows import (
     BLOB_CONTRIBUTOR,
     BLOB_OWNER,
+    BLOB_READER,
     EVENT_SENDER,
     METRICS_PUBLISHER,
     QUEUE_CONTRIBUTOR,
@@ -52,9 +53,10 @@ WITH_SECRETS_AND_TOPIC = {
     ("id-app", SECRETS_USER, "vaults/kv"),
     ("id-app", EVENT_SENDER, "topics/evgt"),
 }
+COUNTS_DEAD_LETTERS = {("id-app", BLOB_READER, "containers/dead-letters")}
 ACCESS = {
-    "public": ALWAYS,
-    "restricted": ALWAYS | WITH_SECRETS_AND_TOPIC,
+    "public": ALWAYS | COUNTS_DEAD_LETTERS,
+    "restricted": ALWAYS | COUNTS_DEAD_LETTERS | WITH_SECRETS_AND_TOPIC,
     "private": ALWAYS
     | WITH_SECRETS_AND_TOPIC
     | {
