@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from msgspec import Struct
 
+from onboarding.domain.failures.failure_rules import Cause
 from onboarding.domain.json_access import digest
 from onboarding.domain.masking import cut
 from onboarding.domain.policy_digest import joined, parts
@@ -174,8 +175,10 @@ class Row(Struct, frozen=True, kw_only=True):
 
     @property
     def was_ours(self) -> bool:
-        """Whether the extension is one that we installed, or was when a change of it had to wait."""
-        held = not self.outcome.final and self.was == Outcome.INSTALLED
+        """Whether the extension is one that we installed, or was when a change of it had to wait, or when somebody had
+        undone our install so often that a person has to decide."""
+        contested = self.outcome is Outcome.FAILED and self.error_code == Cause.CONTESTED
+        held = (contested or not self.outcome.final) and self.was == Outcome.INSTALLED
         return held or self.outcome is Outcome.INSTALLED
 
     @property

@@ -142,8 +142,9 @@ async def test_the_third_time_within_a_week_a_person_decides() -> None:
     [(_users(FOREIGN, OTHER), (Outcome.FAILED, "contested")), (_users(OTHER), (Outcome.INSTALLED, ""))],
     ids=["the agent still finds none", "somebody gave it the one that it finds"],
 )
-async def test_an_agent_of_ours_stays_ours_while_a_read_fails_in_a_war(
-    given: dict[str, Any], outcome: tuple[Outcome, str]
+@pytest.mark.parametrize("fails", [0, 1, 2])
+async def test_an_agent_of_ours_stays_ours_after_a_war_also_where_reads_fail(
+    given: dict[str, Any], outcome: tuple[Outcome, str], fails: int
 ) -> None:
     world = world_of()
     vm = await onboarded(world, _users(OTHER))
@@ -154,13 +155,18 @@ async def test_an_agent_of_ours_stays_ours_while_a_read_fails_in_a_war(
             await world.finish_install(vm, AMA)
             world.now += timedelta(hours=1)
     assert row_of(world, vm).cause == "contested"
+    await world.updated(vm)
+    assert row_of(world, vm).cause == "contested", "what was given up is still ours"
     world.arm.machines[vm.key]["identity"] = deepcopy(given)
-    for _ in range(2):
+    for _ in range(fails):
         world.arm.read_errors = [Evidence(http_status=429, code="TooManyRequests")]
         await world.updated(vm)
         assert row_of(world, vm).outcome is Outcome.WAITING
         world.now += timedelta(minutes=1)
-    await world.run_latest_check()
+    if fails:
+        await world.run_latest_check()
+    else:
+        await world.updated(vm)
     assert (row_of(world, vm).outcome, row_of(world, vm).cause) == outcome
 
 
