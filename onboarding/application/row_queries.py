@@ -294,9 +294,12 @@ _FIRST_READ = 100  # entities
 _MOST_REQUESTS = 24  # of one answer: subscriptions may be empty
 
 
-async def found_rows(ledger: LedgerReader, query: RowQuery, begin: str, enough: int) -> FoundRows:
-    """The next rows of the query: at least `enough` of them, or what at most 1,000 entities hold. Raises StorageError,
-    and ValueError if this list has no page that begins at `begin`."""
+async def found_rows(
+    ledger: LedgerReader, query: RowQuery, begin: str, enough: int, *, no_more: bool = False
+) -> FoundRows:
+    """The next rows of the query: at least `enough` of them, or what at most 1,000 entities hold. `no_more` than that
+    are returned if the list is to go on with the very next one. Raises StorageError, and ValueError if this list has no
+    page that begins at `begin`."""
     ask, cost = (matching_page, 1) if query.index is RowIndex.NONE else (indexed_page, _COST_OF_INDEX_ROW)
     # The table would look for an outcome in as many entities as it has: here, it is looked for in those that were read.
     outcomes = query.selection.outcomes or tuple(Outcome)
@@ -306,6 +309,8 @@ async def found_rows(ledger: LedgerReader, query: RowQuery, begin: str, enough: 
     read, most, place = 0, _FIRST_READ, begin
     for _ in range(_MOST_REQUESTS):
         wished = max(1, min(most, MOST_ON_A_PAGE - read) // cost)
+        if no_more:  # an entity holds one row at most
+            wished = min(wished, enough - len(rows))
         page = await ask(ledger, wanted, place, wished)
         rows += [row for row in page.rows if row.outcome in outcomes]
         read, place = read + cost * page.read, page.following

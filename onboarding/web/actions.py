@@ -20,7 +20,7 @@ from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.resource_id import VmId, parse_id
 from onboarding.logging import logger
 from onboarding.web.access import Person
-from onboarding.web.site import BadQuery, Data, Site, vm_of
+from onboarding.web.site import BadQuery, Data, Query, Site, vm_of
 from onboarding.web.views.limits import rollout_record
 from onboarding.web.views.machine import preview_record
 from onboarding.web.views.machines import read_query
@@ -45,7 +45,7 @@ async def actor(site: Site, person: Person) -> str:
 
 
 async def retry_preview(site: Site) -> Data:
-    """What a retry of a machine, or of the first of a selection, would send now. ARM is only read."""
+    """What a retry of a machine, or of the next of a selection, would send now. ARM is only read."""
     vms, following = await _chosen(site)
     requests = site.application.requests
     request = OperatorRequest(policy=_policy_of(site))
@@ -63,7 +63,7 @@ async def retry_preview(site: Site) -> Data:
     }
     return {
         "machines": found,
-        "following": bool(following),
+        "following": site.query.with_values(at=following) if following else "",
         "most": MOST_AT_ONCE,
         "policy": _policy_of(site),
         "limits": await _limits(site, names),
@@ -92,7 +92,8 @@ async def retry(site: Site, person: Person) -> Data:
         return {**shown, "rows": said}
 
     _log.info("retry of %d machines, asked for on the page by %s", len(vms), request.by or "somebody unknown")
-    return {"machines": await _each(vms, send)}
+    following = Query.read(site.query.one("following")).with_values()
+    return {"machines": await _each(vms, send), "following": following}
 
 
 async def check(site: Site, person: Person) -> str:
@@ -156,19 +157,19 @@ async def replay_poison(site: Site, person: Person) -> str:
 
 
 async def _chosen(site: Site) -> tuple[Sequence[VmId], str]:
-    """The machines that are named, else the first of the selection; and whether others follow."""
+    """The machines that are named, else the next of the selection; and where the selection goes on, empty at its
+    end."""
     if named := site.query.many("id"):
         return [vm_of(each) for each in named[:MOST_AT_ONCE]], ""
     query = read_query(site.query)
     if not any(outcome.needs_person for outcome in query.selection.outcomes or Outcome):
         raise BadQuery("a retry is for rows that need a person; choose the outcome Failed or Undetermined")
     try:
-        found = await found_rows(site.reader, query, site.query.one("at"), MOST_AT_ONCE)
+        found = await found_rows(site.reader, query, site.query.one("at"), MOST_AT_ONCE, no_more=True)
     except ValueError:
         raise BadQuery("the place in the list is not one of this list; begin at its start") from None
     vms = {vm.key: vm for row in found.rows if isinstance(vm := parse_id(row.resource_id), VmId)}
-    chosen = list(vms.values())[:MOST_AT_ONCE]
-    return chosen, found.following or ("more" if len(vms) > len(chosen) else "")
+    return list(vms.values()), found.following
 
 
 async def _each[T](vms: Sequence[VmId], work: Callable[[VmId], Awaitable[T]]) -> list[T]:

@@ -115,7 +115,7 @@ async def twin(name: str, query: str, application: Callable[[], Application], no
     try:
         return as_json(await view.data(Site(application(), now, Query.read(query))))
     except (BadQuery, NotFound) as error:
-        return as_json({"error": str(error)}, 400 if isinstance(error, BadQuery) else 404)
+        return as_json({"error": mask(cut(str(error)))}, 400 if isinstance(error, BadQuery) else 404)
     except StorageError as error:
         return as_json({"error": mask(cut(str(error)))}, 503)
 
