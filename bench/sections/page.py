@@ -6,6 +6,7 @@ The table is sorted by keys and in memory, as in the section `ledger`: Azurite g
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from bench.parts import BenchFailed, run_child
@@ -13,9 +14,17 @@ from bench.programs.large_table import SUBSCRIPTIONS
 from bench.report import Figure, Grid, Section
 from bench.run import Run
 from bench.sections.ledger import sorted_table
+from bench.workload import GROUP, RULE, SUBSCRIPTION, WORKSPACE
 
 _TABLE, _PROGRAM = "bench.programs.large_table", "bench.programs.page"
 _COLD_RUNS = 3
+_MIGRATING = {
+    "ONBOARDING_POLICIES": str(Path(__file__).parents[2] / "samples" / "policies" / "migration"),
+    "DATA_COLLECTION_RULE_ID": RULE,
+    "AMA_IDENTITY_ID": f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers"
+    "/Microsoft.ManagedIdentity/userAssignedIdentities/id-ama",
+    "LOG_ANALYTICS_WORKSPACE_ID": WORKSPACE,
+}
 
 
 def measure(run: Run) -> Section:
@@ -26,6 +35,7 @@ def measure(run: Run) -> Section:
         run_child(_TABLE, {"what": "count"}, settings)
         cold = [run_child(_PROGRAM, {"what": "cold"}, settings) for _ in range(_COLD_RUNS)]
         warm = run_child(_PROGRAM, {"what": "warm"}, settings)
+        warm |= run_child(_PROGRAM, {"what": "migration"}, settings | _MIGRATING)
     failed = [name for name, each in warm.items() if each["status"] != 200]
     if failed or any(each["status"] != 200 for each in cold):
         raise BenchFailed(f"the page answers with an error: {failed or cold}")
