@@ -22,7 +22,8 @@ from onboarding.domain.reconcile.row_totals import Activity, RowKind, Totals
 from onboarding.domain.resource_id import VmId, parse_id
 
 _PLACE = "~"  # between the subscription and the place in it at which a page through an index begins
-_COST_OF_INDEX_ROW = 2  # entities that are read for one: itself, and what it leads to
+_READ_BY_INDEX = 2  # entities for one index row: itself, and what it leads to
+_COST_OF_INDEX_ROW = 3  # entities that are read in its time: what it leads to takes a request of its own
 _AT_ONCE = 16  # subscriptions whose totals are read concurrently
 
 
@@ -300,25 +301,26 @@ async def found_rows(
     """The next rows of the query: at least `enough` of them, or what at most 1,000 entities hold. `no_more` than that
     are returned if the list is to go on with the very next one. Raises StorageError, and ValueError if this list has no
     page that begins at `begin`."""
-    ask, cost = (matching_page, 1) if query.index is RowIndex.NONE else (indexed_page, _COST_OF_INDEX_ROW)
+    indexed = query.index is not RowIndex.NONE
+    ask, cost = (indexed_page, _COST_OF_INDEX_ROW) if indexed else (matching_page, 1)
     # The table would look for an outcome in as many entities as it has: here, it is looked for in those that were read.
     outcomes = query.selection.outcomes or tuple(Outcome)
     without = replace(query, selection=replace(query.selection, outcomes=()))
-    wanted = without if query.index is RowIndex.NONE else query
+    wanted = query if indexed else without
     rows: list[Row] = []
-    read, most, place = 0, _FIRST_READ, begin
+    spent, most, place = 0, _FIRST_READ, begin
     for _ in range(_MOST_REQUESTS):
-        wished = max(1, min(most, MOST_ON_A_PAGE - read) // cost)
+        wished = max(1, min(most, MOST_ON_A_PAGE - spent) // cost)
         if no_more:  # an entity holds one row at most
             wished = min(wished, enough - len(rows))
         page = await ask(ledger, wanted, place, wished)
         rows += [row for row in page.rows if row.outcome in outcomes]
-        read, place = read + cost * page.read, page.following
-        if not place or len(rows) >= enough or read >= MOST_ON_A_PAGE:
+        spent, place = spent + cost * page.read, page.following
+        if not place or len(rows) >= enough or spent > MOST_ON_A_PAGE - cost:
             break
         if page.read >= wished:  # few of the rows are wanted, so the next request reads more
             most *= 3
-    return FoundRows(rows, place, read)
+    return FoundRows(rows, place, spent // cost * (_READ_BY_INDEX if indexed else 1))
 
 
 class SubscriptionCounts(Struct, frozen=True):
