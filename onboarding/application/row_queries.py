@@ -23,7 +23,7 @@ from onboarding.domain.resource_id import VmId, parse_id
 
 _PLACE = "~"  # between the subscription and the place in it at which a page through an index begins
 _READ_BY_INDEX = 2  # entities for one index row: itself, and what it leads to
-_COST_OF_INDEX_ROW = 3  # entities that are read in its time: what it leads to takes a request of its own
+_COST_OF_INDEX_ROW = 4  # entities that are read in its time: what it leads to takes a request of its own
 _AT_ONCE = 16  # subscriptions whose totals are read concurrently
 
 
@@ -302,7 +302,7 @@ async def found_rows(
     are returned if the list is to go on with the very next one. Raises StorageError, and ValueError if this list has no
     page that begins at `begin`."""
     indexed = query.index is not RowIndex.NONE
-    ask, cost = (indexed_page, _COST_OF_INDEX_ROW) if indexed else (matching_page, 1)
+    ask, holds, cost = (indexed_page, _READ_BY_INDEX, _COST_OF_INDEX_ROW) if indexed else (matching_page, 1, 1)
     # The table would look for an outcome in as many entities as it has: here, it is looked for in those that were read.
     outcomes = query.selection.outcomes or tuple(Outcome)
     without = replace(query, selection=replace(query.selection, outcomes=()))
@@ -310,7 +310,7 @@ async def found_rows(
     rows: list[Row] = []
     spent, most, place = 0, _FIRST_READ, begin
     for _ in range(_MOST_REQUESTS):
-        wished = max(1, min(most, MOST_ON_A_PAGE - spent) // cost)
+        wished = max(1, min(most // holds, (MOST_ON_A_PAGE - spent) // cost))
         if no_more:  # an entity holds one row at most
             wished = min(wished, enough - len(rows))
         page = await ask(ledger, wanted, place, wished)
@@ -320,7 +320,7 @@ async def found_rows(
             break
         if page.read >= wished:  # few of the rows are wanted, so the next request reads more
             most *= 3
-    return FoundRows(rows, place, spent // cost * (_READ_BY_INDEX if indexed else 1))
+    return FoundRows(rows, place, spent // cost * holds)
 
 
 class SubscriptionCounts(Struct, frozen=True):
