@@ -106,7 +106,8 @@ def test_the_hooks_are_what_their_shells_take() -> None:
     """PowerShell is not here: its script is compared with the other."""
     hook = yaml.safe_load((ROOT / "azure.yaml").read_text())["hooks"]["postdeploy"]["posix"]
     subprocess.run([hook["shell"], "-n", "-c", hook["run"]], check=True)
-    scripts = [path for path in (ROOT / "scripts").iterdir() if path.read_text().startswith("#!/usr/bin/env bash")]
+    files = [path for path in (ROOT / "scripts").iterdir() if path.is_file()]
+    scripts = [path for path in files if path.read_text().startswith("#!/usr/bin/env bash")]
     assert ROOT / hook["run"].removeprefix("bash ") in scripts
     for path in scripts:
         subprocess.run(["bash", "-n", path], check=True)
