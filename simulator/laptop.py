@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
+import os
 import secrets
+import sys
 import uuid
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import AsyncExitStack
@@ -41,6 +44,7 @@ SUBSCRIPTIONS = {
 
 _MONITOR = "/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/rg-monitor/providers"
 _STARTED_WITHIN = 60.0
+_SWEEPS, _BETWEEN_SWEEPS = 40, 1.0  # tries, seconds: another run may be under way, or was cut off some seconds ago
 _SETTINGS = (
     "ONBOARDING_",
     "OMS_",
@@ -187,3 +191,30 @@ def forget_settings(environment: MutableMapping[str, str]) -> None:
     """Remove settings of a real deployment from the environment, so that the laptop never uses that deployment."""
     for name in [name for name in environment if name.startswith(_SETTINGS)]:
         del environment[name]
+
+
+async def run_command(environment: Mapping[str, str], *arguments: str, may_end_with: int = 0) -> str:
+    """Run a command of the product as a person does, and return its output. Raises RuntimeError if it fails."""
+    own = dict(os.environ)
+    forget_settings(own)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "onboarding", *arguments),
+        cwd=ROOT,
+        env={**own, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    if process.returncode not in (0, may_end_with):
+        raise RuntimeError(f"onboard {' '.join(arguments)} ended with {process.returncode}: {errors.decode()}")
+    return output.decode()
+
+
+async def sweep_by_hand(environment: Mapping[str, str]) -> bool:
+    """A person sweeps once, which counts the rows. Returns False if other runs are under way all the time."""
+    for _ in range(_SWEEPS):
+        summary = json.loads(await run_command(environment, "sweep", "-o", "json", may_end_with=1))["summary"]
+        if not summary["held"] and not summary["busy"]:
+            return True
+        await asyncio.sleep(_BETWEEN_SWEEPS)
+    return False

@@ -31,7 +31,6 @@ FINAL = frozenset(
 )
 OPEN = frozenset({"Requested", "Waiting"})
 
-_TOTALS = "RowKey ge 'totals|' and RowKey lt 'totals}'"
 _CURRENT = "RowKey ge 'vm|' and RowKey lt 'vm}'"
 _TOTALS = "RowKey ge 'totals|' and RowKey lt 'totals}'"
 
@@ -141,16 +140,6 @@ class Ledger:
     async def everything(self) -> list[Mapping[str, Any]]:
         """Every entity, history too."""
         return await self._read("")
-
-    async def count_again(self) -> set[str]:
-        """Take away what the sweep has counted, so that its next run counts; returns the subscriptions with rows."""
-        for each in await self._read(_TOTALS):
-            await self._table.delete_entity(each["PartitionKey"], each["RowKey"])
-        return {row.text("PartitionKey") for row in await self.rows()}
-
-    async def counted(self) -> set[str]:
-        """The subscriptions that the sweep has counted."""
-        return {str(each["PartitionKey"]) for each in await self._read(_TOTALS)}
 
     async def _read(self, query: str) -> list[Mapping[str, Any]]:
         try:

@@ -35,7 +35,7 @@ from simulator.demo.today import SETTINGS, TODAY, lacking, make_today, prepare
 from simulator.demo.verdict import Check, Evidence, figures, judge, judge_any, search_secrets
 from simulator.eventgrid import EventSchema, Faults
 from simulator.host_process import FunctionsHost
-from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings
+from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings, sweep_by_hand
 from simulator.pages import read_pages
 from simulator.roles import assign_shipped_roles
 
@@ -54,7 +54,6 @@ _QUEUES = ("deferrals", "deferrals-poison")
 _POLL = 0.25
 _LONG_WAIT = timedelta(seconds=30)  # a row that is checked so late is not waited for under policies of one's own
 _PATIENCE = 1200.0  # simulated seconds: policies of one's own may want no extension on a VM that waits for one
-_RECOUNT = 60.0  # seconds for a run of the sweep, if another is under way
 _ARRIVAL = 5.0  # seconds that the last outcome events may take
 
 
@@ -103,7 +102,8 @@ async def _onboard(args: argparse.Namespace, console: Console, policies: Path) -
             checks = judge_any(evidence) if args.policies else judge(evidence)
             secrets = {name: settings[name] for name in secret_settings(policies) if settings.get(name)}
             report = await _report(laptop, evidence, checks, ledger, host, began, secrets)
-            if args.keep and not await _count_at_rest(ledger, host.url):
+            # The sweep counts once an hour, and did so while the fleet was made.
+            if args.keep and not await sweep_by_hand(laptop.host_environment(policies, {**_SETTINGS, **settings})):
                 console.print("The sweep did not count the rows again in time: the totals are of an earlier run")
         _show(report, console, as_json=args.json)
         if args.picture:
@@ -154,20 +154,6 @@ def _at_rest(row: Row, own: bool) -> bool:
     if row.final or not own or row.next_attempt_at is None:
         return row.final
     return row.next_attempt_at - datetime.now(UTC) > _LONG_WAIT
-
-
-async def _count_at_rest(ledger: Ledger, host: str) -> bool:
-    """Have the sweep count the rows now: it counts once an hour, and did so while the fleet was made. Returns whether
-    it has."""
-    wanted = await ledger.count_again()
-    async with ClientSession() as session, session.post(f"{host}/admin/functions/sweep", json={}) as answer:
-        answer.raise_for_status()
-    deadline = time.monotonic() + _RECOUNT
-    while not wanted <= await ledger.counted():
-        if time.monotonic() >= deadline:
-            return False
-        await asyncio.sleep(_POLL)
-    return True
 
 
 async def _wait_until_published(laptop: Laptop, rows: Mapping[str, Row]) -> None:

@@ -6,14 +6,13 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 from simulator.host_process import FunctionsHost
-from simulator.laptop import FUNCTION, SUBSCRIPTIONS, Laptop, webhook
+from simulator.laptop import FUNCTION, SUBSCRIPTIONS, Laptop, run_command, sweep_by_hand, webhook
 from simulator.own_handlers import own_handlers
 from simulator.storm.front import Front
 from simulator.storm.invariant import Handled
@@ -26,7 +25,6 @@ _STARTED_WITHIN = 60.0
 _STILL_AFTER = timedelta(seconds=30)
 _WRITES = ("PUT", "PATCH", "DELETE")
 _NEVER = "0 0 0 1 1 *"
-_TRIES, _BETWEEN_TRIES = 40, 1.0  # a sweep that was cut off is replaced after 9 seconds
 
 
 class Hosts:
@@ -104,11 +102,7 @@ class Hosts:
 
     async def totals(self) -> dict[str, int]:
         """A person sweeps once, and reads the totals: the rows by outcome. Raises RuntimeError if that fails."""
-        for _ in range(_TRIES):
-            summary = json.loads(await self._command("sweep", "-o", "json", may_end_with=1))["summary"]
-            if not summary["held"] and not summary["busy"]:
-                break
-            await asyncio.sleep(_BETWEEN_TRIES)
+        await sweep_by_hand(self._environment(THIS))
         outcomes: dict[str, int] = json.loads(await self._command("status", "--totals", "-o", "json"))["outcomes"]
         return outcomes
 
@@ -137,19 +131,8 @@ class Hosts:
             if request.method in _WRITES and request.vm and began + _STILL_AFTER <= request.at < ended
         ]
 
-    async def _command(self, *arguments: str, may_end_with: int = 0) -> str:
-        """Run a command of the product as a person does, and return its output. Raises RuntimeError if it fails."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "onboarding", *arguments),
-            cwd=THIS.folder,
-            env={**os.environ, **self._environment(THIS)},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        output, errors = await process.communicate()
-        if process.returncode not in (0, may_end_with):
-            raise RuntimeError(f"onboard {' '.join(arguments)} ended with {process.returncode}: {errors.decode()}")
-        return output.decode()
+    async def _command(self, *arguments: str) -> str:
+        return await run_command(self._environment(THIS), *arguments)
 
     def pid(self, version: Version = THIS) -> int:
         return self._hosts[version][-1].pid

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -21,7 +19,7 @@ from simulator.demo.fleet import make_fleet
 from simulator.demo.ledger import Ledger
 from simulator.demo.today import SETTINGS, prepare
 from simulator.host_process import FunctionsHost
-from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings
+from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, run_command
 from simulator.pages import read_pages
 from tests.adapters.storage.recorded_queries import RecordedQueries, recorded_queries
 
@@ -29,7 +27,6 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)
 KEY = "the-key-of-this-test"
 POLICIES = ROOT / "samples" / "policies" / "demo"
 NEVER = "0 0 0 1 1 *"
-_PIPE = asyncio.subprocess.PIPE
 OURS = {"Sec-Fetch-Site": "same-origin"}
 
 
@@ -50,15 +47,7 @@ class Site:
             return answer.status, await answer.text()
 
     async def command(self, *arguments: str) -> str:
-        own = dict(os.environ)
-        forget_settings(own)
-        own |= self.laptop.host_environment(POLICIES, SETTINGS)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "onboarding", *arguments), cwd=ROOT, env=own, stdout=_PIPE, stderr=_PIPE
-        )
-        out, err = await process.communicate()
-        assert process.returncode == 0, err.decode()
-        return out.decode()
+        return await run_command(self.laptop.host_environment(POLICIES, SETTINGS), *arguments)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
