@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from msgspec import Struct, field
 
 from onboarding.application.notifications import EventRef
+from onboarding.domain.errors import StorageError
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
 from onboarding.domain.limits.pause import Pause
 from onboarding.domain.limits.rollout_limit import RolloutState
@@ -585,3 +586,9 @@ class Ports(Struct, frozen=True):
     """What agents sent to Log Analytics; None: policies that ask for heartbeats wait."""
     dead_letters: Callable[[], Awaitable[LetterCount | str]] | None = None
     """Counts dead letters, or says why they cannot be counted; raises StorageError. None: nobody asks."""
+
+    def lists(self) -> LedgerReader:
+        """The `reader`. Raises StorageError where nobody asks for lists."""
+        if self.reader is None:
+            raise StorageError("the table's lists cannot be read here")
+        return self.reader

@@ -22,6 +22,11 @@ def text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def stamp(time: datetime | None) -> str:
+    """A time as programs read it, in whole seconds; empty: without one."""
+    return time.isoformat(timespec="seconds") if time else ""
+
+
 def printable(value: str, *, lines: bool = False) -> str:
     """The text with `?` for every character that could control a terminal: control characters, line breaks and marks of
     direction such as U+202E, which reverses what follows. With `lines` the line breaks stay."""

@@ -12,7 +12,6 @@ from msgspec import Struct
 from onboarding.app import Application
 from onboarding.application.ports import LedgerReader, Ports
 from onboarding.application.rules import Rules
-from onboarding.domain.errors import StorageError
 from onboarding.domain.resource_id import VmId, parse_id
 
 _LONGEST = 1024  # characters of one value
@@ -77,9 +76,7 @@ class Site(Struct, frozen=True):
     @property
     def reader(self) -> LedgerReader:
         """The table. Raises StorageError if the application was made without its lists."""
-        if self.ports.reader is None:
-            raise StorageError("the table's lists cannot be read here")
-        return self.ports.reader
+        return self.ports.lists()
 
 
 type Data = dict[str, Any]
@@ -92,8 +89,3 @@ def vm_of(text: str) -> VmId:
     if not isinstance(vm, VmId):
         raise NotFound("the address names no machine; choose one from the list of machines")
     return vm
-
-
-def stamp(time: datetime | None) -> str:
-    """A time as programs read it, in whole seconds; empty: without one."""
-    return time.isoformat(timespec="seconds") if time else ""

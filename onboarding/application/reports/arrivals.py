@@ -9,6 +9,7 @@ from typing import Any
 from onboarding.application.ports import LetterCount, Ports
 from onboarding.application.row_queries import SubscriptionCounts, counts_of_subscriptions
 from onboarding.domain.errors import StorageError
+from onboarding.domain.json_access import stamp
 from onboarding.domain.reconcile.row_totals import EVENT
 
 _MISSED, _DRIFTED = "sweep.missed", "sweep.drifted"
@@ -17,14 +18,12 @@ _NOT_READ = "they cannot be counted here"
 
 async def arrivals(ports: Ports, now: datetime) -> dict[str, Any]:
     """JSON. What cannot be read is null; of dead letters `problem` says why. Raises StorageError without the table."""
-    if ports.reader is None:
-        raise StorageError("the table's lists cannot be read here")
-    counts = await counts_of_subscriptions(ports.reader, now)
+    counts = await counts_of_subscriptions(ports.lists(), now)
     sweep = (await ports.sweeps.read()).state
     poison, backlog = await _messages(ports)
     return {
         "subscriptions": [_subscription(each) for each in counts],
-        "sweepUnderWayUntil": _stamp(sweep.held_until) if sweep.held_until and sweep.held_until > now else "",
+        "sweepUnderWayUntil": stamp(sweep.held_until) if sweep.held_until and sweep.held_until > now else "",
         "poison": poison,
         "backlog": backlog,
         "deadLetters": await _dead_letters(ports),
@@ -35,8 +34,8 @@ def _subscription(counts: SubscriptionCounts) -> dict[str, Any]:
     opened = counts.activity.opened if counts.activity else {}
     return {
         "subscription": counts.subscription,
-        "lastEvent": _stamp(counts.activity.last_event) if counts.activity else "",
-        "lastCount": _stamp(counts.days[-1].at) if counts.days else "",
+        "lastEvent": stamp(counts.activity.last_event) if counts.activity else "",
+        "lastCount": stamp(counts.days[-1].at) if counts.days else "",
         "openedByEvents": opened.get(EVENT, 0),
         "missed": opened.get(_MISSED, 0),
         "drifted": opened.get(_DRIFTED, 0),
@@ -60,9 +59,5 @@ async def _dead_letters(ports: Ports) -> dict[str, Any]:
     except StorageError as error:
         found = str(error)
     if isinstance(found, LetterCount):
-        return {"files": found.files, "more": found.more, "newest": _stamp(found.newest), "problem": ""}
+        return {"files": found.files, "more": found.more, "newest": stamp(found.newest), "problem": ""}
     return {"files": None, "more": False, "newest": "", "problem": found}
-
-
-def _stamp(time: datetime | None) -> str:
-    return time.isoformat(timespec="seconds") if time else ""

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from msgspec import Struct, field
 
 from onboarding.application.row_queries import RowQuery, found_rows
+from onboarding.domain.json_access import stamp
 from onboarding.domain.reconcile.row import Outcome, Row, Selection
-from onboarding.web.site import BadQuery, Data, Site, stamp
+from onboarding.web.site import BadQuery, Data, Site
 from onboarding.web.views.row_record import image_of
 
 _ENOUGH = 40  # rows of one answer

@@ -11,10 +11,11 @@ from itertools import batched
 from onboarding.application.pause_requests import PauseRequests
 from onboarding.application.ports import BreakerStore
 from onboarding.application.row_queries import stored_subscriptions
+from onboarding.domain.json_access import stamp
 from onboarding.domain.limits.circuit_breaker import EVERYWHERE, CircuitBreaker
 from onboarding.domain.limits.rollout_limit import RolloutState
 from onboarding.domain.policy.policy import Policy
-from onboarding.web.site import Data, Site, stamp
+from onboarding.web.site import Data, Site
 
 SOON = timedelta(days=14)
 _AT_ONCE = 16  # subscriptions whose breakers are read concurrently

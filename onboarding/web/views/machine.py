@@ -11,6 +11,7 @@ from onboarding.application.operator_requests import Preview, described
 from onboarding.application.reports.explanation import explain
 from onboarding.application.reports.fleet_views import owner_of
 from onboarding.domain.errors import ArmError
+from onboarding.domain.json_access import stamp
 from onboarding.domain.masking import mask
 from onboarding.domain.reconcile.change import Change
 from onboarding.domain.reconcile.decision import OperatorRequest
@@ -19,7 +20,7 @@ from onboarding.domain.reconcile.row_totals import EVENT, opened_by
 from onboarding.domain.reconcile.steps.step import from_column
 from onboarding.domain.resource_id import VmId
 from onboarding.settings import HISTORY_DAYS
-from onboarding.web.site import Data, NotFound, Site, stamp, vm_of
+from onboarding.web.site import Data, NotFound, Site, vm_of
 from onboarding.web.views.row_record import row_record
 
 MOST_LINES = 400  # of history, the newest within each extension

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Sequence
 from onboarding.application.migration import MachineProgress, Migration, Progress, State, machine_progress, migrations
 from onboarding.application.ports import MOST_ON_A_PAGE
 from onboarding.application.row_queries import counts_of_subscriptions
+from onboarding.domain.json_access import stamp
 from onboarding.domain.reconcile.row import EVERYTHING, Row, Selection
 from onboarding.domain.reconcile.row_totals import RowKind
-from onboarding.web.site import BadQuery, Data, Site, stamp
+from onboarding.web.site import BadQuery, Data, Site
 
 _LISTED = 100  # machines of one answer
 WORDS = {

@@ -8,8 +8,9 @@ from onboarding.application.pause_requests import PauseRequests
 from onboarding.application.reports.fleet_views import FORMULA, FORMULA_IN_WORDS, Group, Part, overview, owner_of
 from onboarding.application.row_queries import counts_of_subscriptions
 from onboarding.domain.failures.failure_rules import Cause
+from onboarding.domain.json_access import stamp
 from onboarding.loading.package_data import shared_errors
-from onboarding.web.site import Data, Site, stamp
+from onboarding.web.site import Data, Site
 
 DAYS = 90
 AZURE_POLICY_S = 600

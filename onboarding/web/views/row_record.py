@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from onboarding.domain.json_access import stamp
 from onboarding.domain.reconcile.row import Row
 from onboarding.domain.resource_id import VmId, parse_id
-from onboarding.web.site import Data, stamp
+from onboarding.web.site import Data
 
 COLUMNS = (
     "subscription",
