@@ -342,6 +342,7 @@ class OpenPauses(Struct, frozen=True):
 async def open_pauses(environment: Mapping[str, str]) -> AsyncIterator[OpenPauses]:
     """The pauses, as `open_ledger`. The policies need not be usable: a person may have to stop what they do."""
     from onboarding.application.pause_requests import PauseRequests
+    from onboarding.application.row_queries import existing_names
     from onboarding.azure.identity import object_id
     from onboarding.azure.storage.storage_clients import onboarding_table
     from onboarding.azure.storage.stores.pause_store import TablePauses
@@ -350,7 +351,7 @@ async def open_pauses(environment: Mapping[str, str]) -> AsyncIterator[OpenPause
     async with _open_storage(environment) as (storage, identity), onboarding_table(storage, identity) as table:
 
         async def policies() -> frozenset[str]:
-            return (await _known_names(environment, TablePolicyStates(table)))[0]
+            return (await existing_names(read_configuration(environment).rules, TablePolicyStates(table)))[0]
 
         async def person() -> str:
             return await object_id(identity) if identity is not None else ""
@@ -358,21 +359,12 @@ async def open_pauses(environment: Mapping[str, str]) -> AsyncIterator[OpenPause
         yield OpenPauses(PauseRequests(TablePauses(table), now), policies, person)
 
 
-async def _known_names(environment: Mapping[str, str], states: PolicyStore) -> tuple[frozenset[str], frozenset[str]]:
-    """The names of policies that the table or the folder of policies has, and of extensions that ship or that the
-    folder has. Raises StorageError."""
-    rules = read_configuration(environment).rules
-    policies = frozenset([*await states.read_all(), *(policy.name for policy in rules.policies.policies)])
-    return policies, frozenset(rules.catalogue)
-
-
 class OpenStatus(Struct, frozen=True):
     """What `onboard status` reads."""
 
     ledger: LedgerReader
     pauses: PauseStore
-    known: Callable[[], Awaitable[tuple[frozenset[str], frozenset[str]]]]
-    """The names of policies and of extensions that there are. Raises StorageError."""
+    policy_states: PolicyStore
 
 
 @asynccontextmanager
@@ -383,8 +375,7 @@ async def open_status(environment: Mapping[str, str]) -> AsyncIterator[OpenStatu
     from onboarding.azure.storage.table_ledger import TableLedger
 
     async with _open_table(environment) as table:
-        states = TablePolicyStates(table)
-        yield OpenStatus(TableLedger(table), TablePauses(table), lambda: _known_names(environment, states))
+        yield OpenStatus(TableLedger(table), TablePauses(table), TablePolicyStates(table))
 
 
 @asynccontextmanager

@@ -9,17 +9,20 @@ from copy import replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from itertools import batched
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
-from onboarding.application.ports import MOST_ON_A_PAGE, LedgerReader, RowPage
+from onboarding.application.ports import MOST_ON_A_PAGE, LedgerReader, PolicyStore, RowPage
 from onboarding.domain.errors import as_written, did_you_mean, known_names
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
 from onboarding.domain.reconcile.row_totals import Activity, RowKind, Totals
 from onboarding.domain.resource_id import VmId, parse_id
+
+if TYPE_CHECKING:
+    from onboarding.application.rules import Rules
 
 _PLACE = "~"  # between the subscription and the place in it at which a page through an index begins
 _READ_BY_INDEX = 2  # entities for one index row: itself, and what it leads to
@@ -129,6 +132,13 @@ class RowQuery(Struct, frozen=True, kw_only=True):
         if self.waiting_for or (outcomes and not any(outcome.final for outcome in outcomes)):
             return RowIndex.OPEN
         return RowIndex.NONE
+
+
+async def existing_names(rules: Rules, states: PolicyStore | None) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of policies that the folder or the table (None: it does not count) has, and of extensions that ship or
+    that the folder has. Raises StorageError."""
+    stored = await states.read_all() if states is not None else ()
+    return frozenset([*stored, *(policy.name for policy in rules.policies.policies)]), frozenset(rules.catalogue)
 
 
 def unknown_names(query: RowQuery, policies: Collection[str], extensions: Collection[str]) -> list[str]:

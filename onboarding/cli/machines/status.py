@@ -18,6 +18,7 @@ from onboarding.application.pause_requests import PauseRequests
 from onboarding.application.row_queries import (
     RowOrder,
     RowQuery,
+    existing_names,
     machines_named,
     matching_history,
     matching_rows,
@@ -171,7 +172,7 @@ def _seconds(text: str) -> float:
 
 async def _show(args: argparse.Namespace, query: RowQuery, environment: Mapping[str, str]) -> int:
     # Imported here because the table SDK and rich take long to load, and other commands do not need them.
-    from onboarding.app import open_status
+    from onboarding.app import open_status, read_configuration
     from onboarding.cli.machines.status_output import open_writer, write_totals
     from onboarding.cli.machines.status_watch import watch
 
@@ -191,7 +192,8 @@ async def _show(args: argparse.Namespace, query: RowQuery, environment: Mapping[
             rows = _history_of(ledger, query) if args.history else matching_rows(ledger, query)
             found = await _write(rows, open_writer(args.output, history=args.history))
         if not found and (query.policies or query.extensions):
-            for text in unknown_names(query, *await opened.known()):
+            known = await existing_names(read_configuration(environment).rules, opened.policy_states)
+            for text in unknown_names(query, *known):
                 print(printable(text), file=sys.stderr)
         return 0 if found else 1
 

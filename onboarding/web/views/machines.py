@@ -9,11 +9,13 @@ from onboarding.application.row_queries import (
     RowIndex,
     RowQuery,
     counts_of_subscriptions,
+    existing_names,
     found_rows,
     stored_subscriptions,
     unknown_names,
 )
 from onboarding.domain.failures.failure_rules import Cause
+from onboarding.domain.json_access import stamp
 from onboarding.domain.reconcile.row import Outcome, Selection, WaitingFor
 from onboarding.web.site import BadQuery, Data, Query, Site
 from onboarding.web.views.row_record import row_record
@@ -83,10 +85,8 @@ def read_query(query: Query) -> RowQuery:
 
 async def _unknown(site: Site, query: RowQuery) -> list[str]:
     """What the query names that does not exist."""
-    policies = {policy.name for policy in site.rules.policies.policies}
-    if query.policies and site.ports.policy_states is not None:
-        policies |= set(await site.ports.policy_states.read_all())
-    return unknown_names(query, policies, set(site.rules.catalogue))
+    states = site.ports.policy_states if query.policies else None
+    return unknown_names(query, *await existing_names(site.rules, states))
 
 
 def _outcome(name: str) -> Outcome:
@@ -106,5 +106,5 @@ async def _counted(site: Site, query: RowQuery) -> tuple[int | None, str]:
     total = overview(counts).total
     if not total.complete:
         return None, ""
-    as_of = total.as_of.isoformat(timespec="seconds") if total.as_of else ""
+    as_of = stamp(total.as_of)
     return sum(rows for kind, rows in kinds if kind.outcome in outcomes and query.names(kind)), as_of
