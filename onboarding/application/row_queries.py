@@ -318,19 +318,19 @@ async def found_rows(
     without = replace(query, selection=replace(query.selection, outcomes=()))
     wanted = query if indexed else without
     rows: list[Row] = []
-    spent, most, place = 0, _FIRST_READ, begin
+    read, most, place = 0, _FIRST_READ, begin  # index rows, or entities where there is no index
     for _ in range(_MOST_REQUESTS):
-        wished = max(1, min(most // holds, (MOST_ON_A_PAGE - spent) // cost))
+        wished = min(most // holds, MOST_ON_A_PAGE // cost - read)
         if no_more:  # an entity holds one row at most
             wished = min(wished, enough - len(rows))
         page = await ask(ledger, wanted, place, wished)
         rows += [row for row in page.rows if row.outcome in outcomes]
-        spent, place = spent + cost * page.read, page.following
-        if not place or len(rows) >= enough or spent > MOST_ON_A_PAGE - cost:
+        read, place = read + page.read, page.following
+        if not place or len(rows) >= enough or read >= MOST_ON_A_PAGE // cost:
             break
         if page.read >= wished:  # few of the rows are wanted, so the next request reads more
             most *= 3
-    return FoundRows(rows, place, spent // cost * holds)
+    return FoundRows(rows, place, read * holds)
 
 
 class SubscriptionCounts(Struct, frozen=True):
