@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -125,7 +125,7 @@ class Ledger:
 
     async def rows(self) -> list[Row]:
         """The current row of each VM and extension."""
-        return [Row(entity) for entity in await self._read(_CURRENT) if is_row(entity)]
+        return current_rows(await self._read(_CURRENT))
 
     async def totals(self) -> dict[str, int]:
         """The rows by outcome, as the sweep counted them last in each subscription."""
@@ -146,6 +146,11 @@ class Ledger:
             return [_plain(entity) async for entity in self._table.query_entities(query)]
         except ResourceNotFoundError:
             return []  # nothing was written yet
+
+
+def current_rows(entities: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """The current rows among entities."""
+    return [Row(entity) for entity in entities if is_row(entity)]
 
 
 def is_row(entity: Mapping[str, Any]) -> bool:

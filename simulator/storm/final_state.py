@@ -9,7 +9,7 @@ from typing import Any
 
 from simulator.arm import Kind
 from simulator.demo.fleet import Expectation, Member
-from simulator.demo.ledger import Row, is_machine, is_row
+from simulator.demo.ledger import Row, current_rows, is_machine
 from simulator.laptop import Laptop
 from simulator.storm.evidence import lacking, silent, unmet, unproved
 from simulator.storm.gaps import sort_gaps
@@ -40,7 +40,7 @@ async def read_final_state(
     data is in `storage`.
     `touched` are the VMs whose identities somebody else changed, `migrating` those from which the old agent may go,
     `pages` what the page showed while a host ran, `shown` the rows by outcome, by what shows them."""
-    rows = [Row(entity) for entity in entities if is_row(entity)]
+    rows = current_rows(entities)
     machines = [Row(entity) for entity in entities if is_machine(entity)]
     await asyncio.to_thread(laptop.azurite.close)
     ours = laptop.arm.options.principal_id

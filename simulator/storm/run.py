@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from simulator.arm import Kind
-from simulator.demo.ledger import Ledger, Row, is_row
+from simulator.demo.ledger import Ledger, Row, current_rows
 from simulator.demo.progress import progress_for
 from simulator.demo.report import WIDTH
 from simulator.demo.scene import Scene
@@ -143,7 +143,7 @@ async def storm(
         finally:
             await hosts.stop()
         entities = await ledger.everything()
-        rows = [Row(entity) for entity in entities if is_row(entity)]
+        rows = current_rows(entities)
         final_state = await read_final_state(
             laptop,
             hosts,
