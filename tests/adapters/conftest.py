@@ -29,6 +29,10 @@ from simulator.clock import ManualClock
 AUDIENCE = "https://management.azure.com"
 SCOPE = f"{AUDIENCE}/.default"
 SUBSCRIPTIONS = ("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002")
+# A storage account at which nobody listens.
+NOWHERE = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;" + "".join(
+    f"{service}Endpoint=http://127.0.0.1:9/a;" for service in ("Blob", "Queue", "Table")
+)
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +50,13 @@ def storage_of(connection: str) -> Storage:
     settings = read_settings({"AzureWebJobsStorage": connection})
     assert not settings.problems
     return settings.storage
+
+
+@pytest.fixture
+async def connections() -> AsyncIterator[Connections]:
+    opened = Connections()
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture

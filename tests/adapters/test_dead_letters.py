@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,19 +19,9 @@ from onboarding.azure.storage.storage_requests import Service, StorageRequests
 from onboarding.cli.main import main
 from onboarding.domain.errors import StorageError
 from simulator.azurite import Azurite
-from tests.adapters.conftest import storage_of
+from tests.adapters.conftest import NOWHERE, storage_of
 
-NOWHERE = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;" + "".join(
-    f"{service}Endpoint=http://127.0.0.1:9/a;" for service in ("Blob", "Queue", "Table")
-)
 FILE = "<Blob><Name>a/{0}.json</Name><Properties><Last-Modified>{1}</Last-Modified></Properties></Blob>"
-
-
-@pytest.fixture
-async def connections() -> AsyncIterator[Connections]:
-    opened = Connections()
-    yield opened
-    await opened.close()
 
 
 async def empty(azurite: Azurite, connections: Connections) -> StorageRequests:

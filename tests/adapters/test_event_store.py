@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -17,19 +16,9 @@ from onboarding.azure.storage.storage_requests import Service, StorageRequests
 from onboarding.domain.errors import StorageError
 from onboarding.settings import DEAD_LETTERS
 from simulator.azurite import ACCOUNT, KEY, Azurite
-from tests.adapters.conftest import storage_of
+from tests.adapters.conftest import NOWHERE, storage_of
 
 QUEUE = "events-kept"
-NOWHERE = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;" + "".join(
-    f"{service}Endpoint=http://127.0.0.1:9/a;" for service in ("Blob", "Queue", "Table")
-)
-
-
-@pytest.fixture
-async def connections() -> AsyncIterator[Connections]:
-    opened = Connections()
-    yield opened
-    await opened.close()
 
 
 async def test_an_event_is_put_back_and_hidden(azurite: Azurite, connections: Connections) -> None:

@@ -124,8 +124,8 @@ async def test_settings_of_others_are_not_overwritten_whatever_they_name() -> No
     assert "PUT" not in world.arm.calls
 
 
-async def test_the_third_time_within_a_week_a_person_decides() -> None:
-    world = world_of()
+async def at_war(world: World) -> VmId:
+    """A VM whose identities somebody has changed three times, to others than the agent's settings name."""
     vm = await onboarded(world, _users(OTHER))
     for number in range(3):
         world.arm.machines[vm.key]["identity"] = deepcopy(_users(FOREIGN, OTHER) if number % 2 == 0 else _users(OTHER))
@@ -133,6 +133,12 @@ async def test_the_third_time_within_a_week_a_person_decides() -> None:
         if number < 2:
             await world.finish_install(vm, AMA)
             world.now += timedelta(hours=1)
+    return vm
+
+
+async def test_the_third_time_within_a_week_a_person_decides() -> None:
+    world = world_of()
+    vm = await at_war(world)
     row = row_of(world, vm)
     assert (row.outcome, row.cause) == (Outcome.FAILED, "contested")
 
@@ -147,13 +153,7 @@ async def test_an_agent_of_ours_stays_ours_after_a_war_also_where_reads_fail(
     given: dict[str, Any], outcome: tuple[Outcome, str], fails: int
 ) -> None:
     world = world_of()
-    vm = await onboarded(world, _users(OTHER))
-    for number in range(3):
-        world.arm.machines[vm.key]["identity"] = deepcopy(_users(FOREIGN, OTHER) if number % 2 == 0 else _users(OTHER))
-        await world.updated(vm)
-        if number < 2:
-            await world.finish_install(vm, AMA)
-            world.now += timedelta(hours=1)
+    vm = await at_war(world)
     assert row_of(world, vm).cause == "contested"
     await world.updated(vm)
     assert row_of(world, vm).cause == "contested", "what was given up is still ours"

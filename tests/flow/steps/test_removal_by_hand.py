@@ -36,6 +36,14 @@ async def installed(world: World) -> VmId:
     return vm
 
 
+def with_agent(policies: list[dict[str, Any]], **changes: Any) -> tuple[World, VmId]:
+    """A VM that somebody else has given the agent."""
+    world = World(policies=policies)
+    vm = world.add(**changes)
+    world.arm.set_extension(vm, extension(NAME))
+    return world, vm
+
+
 async def removed(world: World, vm: VmId) -> None:
     await world.requests.handle(vm, REMOVAL)
     assert world.row(vm).waiting_for is WaitingFor.REMOVAL
@@ -128,9 +136,7 @@ class TestNoPolicyDecidesOnTheExtension:
     """A person removes it all the same, and every way that a policy's removal may take is open to theirs."""
 
     async def test_it_goes_once_and_stays_away(self, policies: list[dict[str, Any]]) -> None:
-        world = World(policies=policies)
-        vm = world.add()
-        world.arm.set_extension(vm, extension(NAME))
+        world, vm = with_agent(policies)
         await removed(world, vm)
         row = world.row(vm)
         assert (row.policy, row.effect) == ("onboard remove", "removeIfExists")
@@ -144,9 +150,7 @@ class TestNoPolicyDecidesOnTheExtension:
         assert all(body["properties"]["type"] == SECOND.type for body in world.arm.bodies)
 
     async def test_a_machine_that_is_stopped_is_waited_for(self, policies: list[dict[str, Any]]) -> None:
-        world = World(policies=policies)
-        vm = world.add(power="deallocated")
-        world.arm.set_extension(vm, extension(NAME))
+        world, vm = with_agent(policies, power="deallocated")
         await world.requests.handle(vm, REMOVAL)
         assert await world.run_next_check()
         assert world.row(vm).waiting_for is WaitingFor.VM_RUNNING
@@ -157,9 +161,7 @@ class TestNoPolicyDecidesOnTheExtension:
         assert world.row(vm).outcome is Outcome.REMOVED
 
     async def test_a_removal_that_did_nothing_is_sent_again(self, policies: list[dict[str, Any]]) -> None:
-        world = World(policies=policies)
-        vm = world.add()
-        world.arm.set_extension(vm, extension(NAME))
+        world, vm = with_agent(policies)
         await world.requests.handle(vm, REMOVAL)
         world.arm.set_extension(vm, extension(NAME))
         assert await world.run_next_check()
@@ -169,9 +171,7 @@ class TestNoPolicyDecidesOnTheExtension:
         assert world.row(vm).outcome is Outcome.REMOVED
 
     async def test_a_removal_that_failed_is_retried(self, policies: list[dict[str, Any]]) -> None:
-        world = World(policies=policies)
-        vm = world.add(tags={"onboarding": "skip"})
-        world.arm.set_extension(vm, extension(NAME))
+        world, vm = with_agent(policies, tags={"onboarding": "skip"})
         await world.requests.handle(vm, REMOVAL)
         handler = "Microsoft.EnterpriseCloud.Monitoring.OmsAgentForLinux"
         text = f"Failed to find installed version of {handler} to uninstall"
@@ -192,9 +192,7 @@ class TestNoPolicyDecidesOnTheExtension:
         assert world.arm.calls == ["GET"]
 
     async def test_the_dry_run_shows_it(self, policies: list[dict[str, Any]], capsys: Any) -> None:
-        world = World(policies=policies)
-        vm = world.add()
-        world.arm.set_extension(vm, extension(NAME))
+        world, vm = with_agent(policies)
         assert await run(world, vm, "--dry-run", "-o", "csv") == 0
         assert "web01,oms-agent-linux,remove,a person removes it" in capsys.readouterr().out
         assert world.arm.calls == ["GET"]
