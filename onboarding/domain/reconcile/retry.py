@@ -146,6 +146,8 @@ def undoing(s: DecisionContext) -> bool:
         return last is not None and last.was_removed and last.attempt > 0 and s.extension is not None
     if last is None or not (last.outcome is Outcome.INSTALLED or (last.was_ours and last.attempt == 0)):
         return False
+    if not last.outcome.final and last.client_request_id:
+        return False  # a request of this episode was refused for now; its claim has counted it
     if s.extension is None:
         return True
     return read_extension_state(s.extension) is ExtensionState.SUCCEEDED and not _updating(s, last)

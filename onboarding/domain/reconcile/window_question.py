@@ -49,7 +49,7 @@ def outcome_before(s: DecisionContext) -> str:
     last = s.last
     if s.extension is None:
         return ""
-    if last is not None and last.was:
+    if last is not None and last.was and last.was != Outcome.REMOVED:  # what was removed has been installed again
         return last.was
     if _is_first_install(s):
         return ""

@@ -193,3 +193,68 @@ async def test_a_war_does_not_go_on_since_a_read_fails() -> None:
     assert world.arm.calls.count("PUT") == 3
     await world.requests.handle(vm, OperatorRequest(extension=OMS))
     assert world.row(vm).outcome is Outcome.REQUESTED, "a person decides"
+
+
+REFUSALS = {
+    "held back": Evidence(http_status=429, code="HeldBack", headers={"retry-after": "3"}),
+    "throttled": THROTTLED,
+    "somebody else's write": Evidence(409, "Conflict", "another operation is in progress"),
+    "a busy server": Evidence(503, "ServerBusy", "busy"),
+    "no answer": Evidence(code="ServiceRequestError"),
+}
+
+
+async def followed(world: World, vm: VmId) -> None:
+    """Ten scheduled checks, each at its time."""
+    for _ in range(10):
+        row = world.row(vm)
+        if row.next_attempt_at is None or row.waiting_for in (WaitingFor.INSTALL, WaitingFor.REMOVAL):
+            return
+        await world.run_latest_check()
+
+
+@pytest.mark.parametrize("unread", [0, 1, 2])
+@pytest.mark.parametrize("refusals", [1, 2, 3])
+@pytest.mark.parametrize("error", REFUSALS.values(), ids=REFUSALS)
+async def test_what_somebody_undid_once_counts_once_however_often_the_repair_is_refused(
+    error: Evidence, refusals: int, unread: int
+) -> None:
+    world = World()
+    vm = await installed(world)
+    world.arm.set_extension(vm, extension(settings=THEIRS))
+    for _ in range(unread):
+        await throttled(world, vm)
+    world.arm.install_errors = [error] * refusals
+    await world.updated(vm)
+    await followed(world, vm)
+    row = world.row(vm)
+    assert len(row.undone_at.split()) == 1
+    assert (row.outcome, row.waiting_for) == (Outcome.REQUESTED, WaitingFor.INSTALL)
+    await world.installed(vm)
+    assert world.row(vm).outcome is Outcome.INSTALLED
+
+
+@pytest.mark.parametrize("unread", [0, 1, 2])
+@pytest.mark.parametrize("refusals", [1, 2, 3])
+@pytest.mark.parametrize("error", REFUSALS.values(), ids=REFUSALS)
+async def test_what_somebody_installed_again_once_counts_once_however_often_its_removal_is_refused(
+    error: Evidence, refusals: int, unread: int
+) -> None:
+    retire = {"name": "retire-oms", "effect": "removeIfExists", "extension": OMS, "existing": "enforce"}
+    world = World(policies=[retire])
+    vm = world.add()
+    world.arm.set_extension(vm, extension())
+    await world.updated(vm)
+    await world.removed(vm)
+    assert world.row(vm).outcome is Outcome.REMOVED
+    world.arm.set_extension(vm, extension())
+    for _ in range(unread):
+        await throttled(world, vm)
+    world.arm.removal_errors = [error] * refusals
+    await world.updated(vm)
+    await followed(world, vm)
+    row = world.row(vm)
+    assert len(row.undone_at.split()) == 1
+    assert (row.outcome, row.waiting_for) == (Outcome.REQUESTED, WaitingFor.REMOVAL)
+    await world.removed(vm)
+    assert world.row(vm).outcome is Outcome.REMOVED
