@@ -204,29 +204,34 @@ REFUSALS = {
 }
 
 
-async def followed(world: World, vm: VmId) -> None:
-    """Ten scheduled checks, each at its time."""
+refused = pytest.mark.parametrize("error", [pytest.param(error, id=name) for name, error in REFUSALS.items()])
+several_times = pytest.mark.parametrize("refusals", [1, 2, 3])
+unread_before = pytest.mark.parametrize("unread", [0, 1, 2])
+
+
+async def answer_what_was_undone(world: World, vm: VmId, unread: int) -> None:
+    """The machine cannot be read `unread` times; then it is read, and ten scheduled checks follow, each at its time,
+    until ARM has the request."""
+    for _ in range(unread):
+        await throttled(world, vm)
+    await world.updated(vm)
     for _ in range(10):
-        row = world.row(vm)
-        if row.next_attempt_at is None or row.waiting_for in (WaitingFor.INSTALL, WaitingFor.REMOVAL):
+        if world.row(vm).outcome is Outcome.REQUESTED:
             return
         await world.run_latest_check()
 
 
-@pytest.mark.parametrize("unread", [0, 1, 2])
-@pytest.mark.parametrize("refusals", [1, 2, 3])
-@pytest.mark.parametrize("error", REFUSALS.values(), ids=REFUSALS)
+@refused
+@several_times
+@unread_before
 async def test_what_somebody_undid_once_counts_once_however_often_the_repair_is_refused(
     error: Evidence, refusals: int, unread: int
 ) -> None:
     world = World()
     vm = await installed(world)
     world.arm.set_extension(vm, extension(settings=THEIRS))
-    for _ in range(unread):
-        await throttled(world, vm)
     world.arm.install_errors = [error] * refusals
-    await world.updated(vm)
-    await followed(world, vm)
+    await answer_what_was_undone(world, vm, unread)
     row = world.row(vm)
     assert len(row.undone_at.split()) == 1
     assert (row.outcome, row.waiting_for) == (Outcome.REQUESTED, WaitingFor.INSTALL)
@@ -234,9 +239,9 @@ async def test_what_somebody_undid_once_counts_once_however_often_the_repair_is_
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 
-@pytest.mark.parametrize("unread", [0, 1, 2])
-@pytest.mark.parametrize("refusals", [1, 2, 3])
-@pytest.mark.parametrize("error", REFUSALS.values(), ids=REFUSALS)
+@refused
+@several_times
+@unread_before
 async def test_what_somebody_installed_again_once_counts_once_however_often_its_removal_is_refused(
     error: Evidence, refusals: int, unread: int
 ) -> None:
@@ -248,11 +253,8 @@ async def test_what_somebody_installed_again_once_counts_once_however_often_its_
     await world.removed(vm)
     assert world.row(vm).outcome is Outcome.REMOVED
     world.arm.set_extension(vm, extension())
-    for _ in range(unread):
-        await throttled(world, vm)
     world.arm.removal_errors = [error] * refusals
-    await world.updated(vm)
-    await followed(world, vm)
+    await answer_what_was_undone(world, vm, unread)
     row = world.row(vm)
     assert len(row.undone_at.split()) == 1
     assert (row.outcome, row.waiting_for) == (Outcome.REQUESTED, WaitingFor.REMOVAL)
